@@ -1,0 +1,1 @@
+"""One file per dataset layout: files on disk to studies."""

@@ -1,0 +1,1 @@
+"""Greedy, beam, sampling and streaming over one protocol; no knowledge of any model."""

@@ -1,0 +1,1 @@
+"""Scores with intervals, beside trivial baselines, and the page that shows them."""

@@ -1,0 +1,1 @@
+"""The checkpoint directory and the Predictor."""

@@ -1,0 +1,1 @@
+"""The published systems, as parts that the composition root puts together."""

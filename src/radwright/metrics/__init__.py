@@ -1,0 +1,1 @@
+"""Numbers from two lists of texts; no torch."""

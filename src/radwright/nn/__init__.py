@@ -1,0 +1,1 @@
+"""Blocks that both methods share."""

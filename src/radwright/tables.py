@@ -1,0 +1,60 @@
+"""The five lists of things, as data: ``name -> "module:Class"``, resolved lazily.
+
+A name that holds a ``:`` is an outside class, so a user adds a dataset, a method or a metric without a fork.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from radwright.errors import ConfigError, near
+
+SOURCES: Mapping[str, str] = {
+    "r2gen": "radwright.data.sources.r2gen:R2GenSource",
+    "openi": "radwright.data.sources.openi:OpenISource",
+    "mimic-cxr": "radwright.data.sources.mimic_cxr:MimicCxrSource",
+    "table": "radwright.data.sources.table:TableSource",
+    "phantom": "radwright.data.sources.phantom:PhantomSource",
+}
+METHODS: Mapping[str, str] = {
+    "vlci": "radwright.methods.cmcrl.vlci:Vlci",
+}
+OBJECTIVES: Mapping[str, str] = {
+    "teacher_forcing": "radwright.methods.objectives:TeacherForcing",
+}
+METRICS: Mapping[str, str] = {
+    "bleu": "radwright.metrics.bleu:Bleu",
+    "rouge_l": "radwright.metrics.rouge:RougeL",
+    "cider": "radwright.metrics.cider:Cider",
+    "meteor15_es": "radwright.metrics.meteor:Meteor",
+    "chrf": "radwright.metrics.chrf:Chrf",
+}
+BACKBONES: Mapping[str, str] = {
+    "resnet": "radwright.nn.resnet:ResNetStem",
+    "densenet": "radwright.nn.densenet:DenseNetStem",
+}
+
+
+def resolve(table: Mapping[str, str], name: str, *, kind: str) -> Any:
+    """Import what ``name`` stands for in ``table``.
+
+    Args:
+        table: one of the tables above.
+        name: a name in the table, or ``module:Class`` for an outside class.
+        kind: what the table lists, for the message (``"dataset format"``).
+
+    Raises:
+        ConfigError: unknown name (with the near one), or an outside class that cannot be imported.
+    """
+    target = name if ":" in name else table.get(name)
+    if target is None:
+        raise ConfigError(f"unknown {kind} {name!r}{near(name, table)}; known: {', '.join(table)}")
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if name in table:
+            raise
+        raise ConfigError(f"{kind} {name!r}: cannot be imported: {error}") from error

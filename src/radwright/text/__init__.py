@@ -1,0 +1,1 @@
+"""Report text: cleaning, sections, sentences, tokenizers."""

@@ -1,0 +1,274 @@
+"""The words everything else speaks: studies, views, reports, and the three protocols a model can fulfil.
+
+Nothing here imports torch at run time, so commands that never touch a network start at once.
+
+Shape legend: B studies, V views, S image side in pixels, T report tokens, W beams, U vocabulary size.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ViewPosition = Literal["unknown", "frontal", "lateral"]
+VIEW_POSITIONS: tuple[ViewPosition, ...] = ("unknown", "frontal", "lateral")
+"""Index in this tuple = row of the learned view embedding."""
+
+Split = Literal["train", "tune", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "tune", "val", "test")
+"""``tune`` is cut out of train and serves every choice; ``val`` is scored once per reported row."""
+
+SECTIONS: tuple[str, ...] = ("findings", "impression", "indication", "comparison")
+"""Report sections a study can have, in the order they are stored."""
+
+
+class ImageFile(Protocol):
+    """Where one image's encoded bytes come from."""
+
+    @property
+    def name(self) -> str:
+        """What to call the image in an error message."""
+        ...
+
+    def read(self) -> bytes:
+        """Return the encoded bytes (PNG, JPEG, DICOM). Raises OSError or KeyError when they cannot be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOnDisk:
+    """An image file on disk."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def read(self) -> bytes:
+        """The file's bytes."""
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInZip:
+    """A member of a zip archive; opened per read, so that it can be handed to worker processes."""
+
+    archive: Path
+    member: str
+
+    @property
+    def name(self) -> str:
+        """``archive::member``."""
+        return f"{self.archive}::{self.member}"
+
+    def read(self) -> bytes:
+        """The member's bytes."""
+        with zipfile.ZipFile(self.archive) as archive:
+            return archive.read(self.member)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInMemory:
+    """Encoded bytes already at hand (a store's row, a generated image, an upload)."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One radiograph of a study.
+
+    Attributes:
+        image: where its encoded bytes are.
+        position: frontal (PA, AP), lateral, or unknown.
+        original_size: (width, height) in pixels before a dataset squashed the image, where known; the aspect ratio is
+            restored from it.
+    """
+
+    image: ImageFile
+    position: ViewPosition = "unknown"
+    original_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One examination of one patient: any number of views and the sections of its report.
+
+    Attributes:
+        study_id: unique within a dataset.
+        patient_id: studies of one patient share it; splits are made by it.
+        split: train, tune, val or test; None for studies that belong to no split (inference).
+        views: the radiographs, in the dataset's order.
+        sections: section name -> text, names from ``SECTIONS``; absent or empty when the report lacks it.
+        extra: JSON-able facts that a source knows beyond that (the phantom's exact findings).
+    """
+
+    study_id: str
+    views: tuple[View, ...]
+    patient_id: str = ""
+    split: Split | None = None
+    sections: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def section(self, name: str) -> str:
+        """The text of one section, or an empty text."""
+        return self.sections.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A study that a batch job left out, and why."""
+
+    study_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A drafted report.
+
+    Attributes:
+        study_id: the study it was drafted for.
+        text: the draft, sentence-cased.
+        score: summed log-probability of its tokens including EOS (natural log; higher is likelier).
+        seconds: wall-clock seconds spent on this study (a batch's time divided by its studies).
+        num_tokens: generated tokens without BOS and EOS.
+        finished: whether it ended by itself (EOS) rather than at the length limit.
+    """
+
+    study_id: str
+    text: str
+    score: float
+    seconds: float
+    num_tokens: int = 0
+    finished: bool = True
+
+
+@dataclass(slots=True)
+class Batch:
+    """Studies as tensors. Padding never changes a result (tested).
+
+    Attributes:
+        study_ids: length B.
+        images_BV1SS: float32 in [0, 1]; views that a study lacks are zero.
+        view_mask_BV: bool, True where a view exists.
+        positions_BV: int64 index into ``VIEW_POSITIONS``.
+        token_ids_BT: int64, BOS ... EOS then PAD; None at inference.
+        lengths_B: int64, number of tokens including BOS and EOS; None at inference.
+    """
+
+    study_ids: tuple[str, ...]
+    images_BV1SS: Tensor
+    view_mask_BV: Tensor
+    positions_BV: Tensor
+    token_ids_BT: Tensor | None = None
+    lengths_B: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.study_ids)
+
+    def to(self, device: Any) -> Batch:
+        """The same batch with every tensor on ``device``."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return Batch(
+            self.study_ids,
+            self.images_BV1SS.to(device, non_blocking=True),
+            self.view_mask_BV.to(device, non_blocking=True),
+            self.positions_BV.to(device, non_blocking=True),
+            move(self.token_ids_BT),
+            move(self.lengths_B),
+        )
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Text <-> ids. Special ids are attributes; ``encode`` and ``decode`` know nothing of them."""
+
+    bos_id: int
+    eos_id: int
+    pad_id: int
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special ones included (U)."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a report, without BOS and EOS."""
+        ...
+
+    def decode(self, ids: list[int]) -> str:
+        """The readable report of ids without BOS, EOS and PAD."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write the tokenizer's files into an existing directory."""
+        ...
+
+
+@runtime_checkable
+class Decodable(Protocol):
+    """What decoding needs of a model: states in, states out, nothing kept on the model.
+
+    A state holds B studies with W beams each as one value of the model's own; every tensor in it that depends on the
+    generated tokens leads with (B, W), every tensor that does not (the encoded study) leads with (B,) and is shared by
+    the beams.
+    """
+
+    def start(self, batch: Batch) -> Any:
+        """Encode B studies; the state has one beam per study and no token yet."""
+        ...
+
+    def step(self, state: Any, token_ids_BW: Tensor) -> tuple[Tensor, Any]:
+        """Append one token per beam; return log-probabilities of the next, (B, W, U) float32 or float64, and the new state.
+
+        The state that was passed in must not be used again.
+        """
+        ...
+
+    def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
+        """Pick states: row c of the result is study ``studies_C[c]`` with beams ``parents_CW[c]`` (indices into its W)."""
+        ...
+
+
+@runtime_checkable
+class ReportModel(Decodable, Protocol):
+    """A network that writes reports."""
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Teacher-forced logits (B, T-1, U): position t predicts ``token_ids_BT[:, t+1]`` from the tokens up to t."""
+        ...
+
+
+class Objective(Protocol):
+    """An ``nn.Module`` that holds the model and turns a batch into named sums; what the engine wraps, trains and steps.
+
+    The loss of an optimiser step is sum_n weights[n] * (sum of n over all micro-batches and ranks) / (count of n over the
+    same), so 1x8, 2x4 and two processes give one gradient.
+    """
+
+    weights: Mapping[str, float]
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Denominator per term, known before the network runs (e.g. number of target tokens)."""
+        ...
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalar sum per term, differentiable."""
+        ...

@@ -1,0 +1,17 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real development data; the test skips, saying so, where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("real development data (../shared) is not at hand")
+    return SHARED
