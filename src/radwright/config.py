@@ -87,7 +87,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or its top is no mapping.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -98,7 +98,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return ``values`` with ``a.b=c`` overrides set; ``c`` is read as YAML, list items are reached by index (``stages.0.epochs=3``).
+    """Return ``values`` with ``a.b=c`` overrides set.
+
+    ``c`` is read as YAML; an item of a list is reached by its index (``stages.0.epochs=3``).
 
     Raises:
         ConfigError: an override without ``=``, or a path through something that has no keys.

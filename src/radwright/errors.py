@@ -1,4 +1,4 @@
-"""One tree of errors. Every message names the offending thing and the cure; the command line prints it without a trace."""
+"""One tree of errors. Every message names the offending thing and the cure; the command line prints it alone."""
 
 from __future__ import annotations
 

@@ -236,14 +236,14 @@ class Decodable(Protocol):
         ...
 
     def step(self, state: Any, token_ids_BW: Tensor) -> tuple[Tensor, Any]:
-        """Append one token per beam; return log-probabilities of the next, (B, W, U) float32 or float64, and the new state.
+        """Append one token per beam; return the next token's log-probabilities, (B, W, U) float, and the new state.
 
         The state that was passed in must not be used again.
         """
         ...
 
     def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
-        """Pick states: row c of the result is study ``studies_C[c]`` with beams ``parents_CW[c]`` (indices into its W)."""
+        """Pick states: row c of the result is study ``studies_C[c]`` with its beams ``parents_CW[c]``."""
         ...
 
 
@@ -257,10 +257,10 @@ class ReportModel(Decodable, Protocol):
 
 
 class Objective(Protocol):
-    """An ``nn.Module`` that holds the model and turns a batch into named sums; what the engine wraps, trains and steps.
+    """An ``nn.Module`` that holds the model and turns a batch into named sums; what the engine wraps.
 
-    The loss of an optimiser step is sum_n weights[n] * (sum of n over all micro-batches and ranks) / (count of n over the
-    same), so 1x8, 2x4 and two processes give one gradient.
+    The loss of an optimiser step is sum_n weights[n] * (sum of n over all micro-batches and ranks) / (count of n over
+    the same), so 1x8, 2x4 and two processes give one gradient.
     """
 
     weights: Mapping[str, float]

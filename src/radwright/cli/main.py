@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import click
 import typer
-from typer.core import TyperGroup
 
 from radwright import __version__
 from radwright.errors import RadwrightError
@@ -24,36 +22,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """Command -> (``module:function``, one line for ``--help``)."""
 
 
-class _LazyCommands(TyperGroup):
-    """Lists every command without importing one; imports the called one only."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        target, summary = COMMANDS[cmd_name]
-        module, _, function = target.partition(":")
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name=cmd_name, short_help=summary)(getattr(importlib.import_module(module), function))
-        return typer.main.get_command(single)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-
-app = typer.Typer(cls=_LazyCommands, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-
-
 def _print_version(value: bool) -> None:
     if value:
         print(f"radwright {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
@@ -63,10 +37,33 @@ def _root(
     """
 
 
+def _placeholder(summary: str) -> Callable[[], None]:
+    """Stands in the list of commands for one that is not being called, so that its module stays unimported."""
+
+    def command() -> None:
+        raise AssertionError("a placeholder was called")
+
+    command.__doc__ = summary
+    return command
+
+
+def build(called: str | None) -> typer.Typer:
+    """The command line with the ``called`` command imported and every other one listed only."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback()(_root)
+    for name, (target, summary) in COMMANDS.items():
+        module, _, function = target.partition(":")
+        implementation = getattr(importlib.import_module(module), function) if name == called else _placeholder(summary)
+        app.command(name=name, short_help=summary)(implementation)
+    return app
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; an error of ours is one line on standard error and exit status 1."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
     try:
-        app(args=arguments)
+        build(called)(args=arguments)
     except RadwrightError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
