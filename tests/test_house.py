@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "radwright"
 GROUPS = (
-    {"errors", "types", "config", "tables"},
+    {"errors", "types"},
+    {"config", "tables"},
     {"text", "imaging", "nn"},
     {"findings", "metrics", "data", "decoding"},
     {"methods"},

@@ -1,0 +1,172 @@
+"""The report decoder: causal self-attention, cross-attention to the encoded study, and a cache for step-wise decoding.
+
+Shape legend: B studies, W beams, T report tokens, N memory tokens, D width, H heads, E width of a head, U vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from radwright.nn.attention import MASKED, FeedForward, MultiHeadAttention, linear
+from radwright.nn.positions import sincos_1d
+
+
+class TokenEmbedding(nn.Module):
+    """norm(dropout(sqrt(D) * embedding + 1-D sine-cosine position))."""
+
+    def __init__(self, vocab_size: int, dim: int, dropout: float, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, dim)
+        self.norm = norm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.scale = math.sqrt(dim)
+
+    def forward(self, token_ids: Tensor, offset: int = 0) -> Tensor:
+        """(..., T) int64 -> (..., T, D); ``offset`` is the position of the first token."""
+        x = self.embedding(token_ids) * self.scale
+        table = sincos_1d(token_ids.shape[-1], x.shape[-1], offset=offset)
+        out: Tensor = self.norm(self.dropout(x + table.to(device=x.device, dtype=x.dtype)))
+        return out
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm self-attention, cross-attention and feed-forward."""
+
+    def __init__(self, dim: int, num_heads: int, hidden_dim: int, dropout: float, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.self_norm = norm(dim)
+        self.self_attention = MultiHeadAttention(dim, num_heads, dropout)
+        self.cross_norm = norm(dim)
+        self.cross_attention = MultiHeadAttention(dim, num_heads, dropout)
+        self.feed_forward_norm = norm(dim)
+        self.feed_forward = FeedForward(dim, hidden_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor, memory_BND: Tensor, self_mask: Tensor, cross_mask: Tensor | None) -> Tensor:
+        """Teacher-forced: all T tokens at once. Masks are additive, broadcastable to (B, H, T, T) and (B, H, T, N)."""
+        normed = self.self_norm(x_BTD)
+        x_BTD = x_BTD + self.dropout(self.self_attention(normed, normed, self_mask))
+        x_BTD = x_BTD + self.dropout(self.cross_attention(self.cross_norm(x_BTD), memory_BND, cross_mask))
+        out: Tensor = x_BTD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BTD)))
+        return out
+
+    def step(
+        self, x_BWD: Tensor, cache: tuple[Tensor, Tensor], memory: tuple[Tensor, Tensor], cross_mask: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One token per beam. ``cache``: keys and values (B, W, H, t, E); ``memory``: (B, H, N, E), shared by beams."""
+        num_studies, num_beams, dim = x_BWD.shape
+        normed = self.self_norm(x_BWD).reshape(num_studies * num_beams, 1, dim)
+        keys, values = self.self_attention.keys_values(normed)
+        grid = (num_studies, num_beams)
+        keys = torch.cat([cache[0], keys.reshape(*grid, *keys.shape[1:])], dim=3)
+        values = torch.cat([cache[1], values.reshape(*grid, *values.shape[1:])], dim=3)
+        attended = self.self_attention.attend(normed, keys.flatten(0, 1), values.flatten(0, 1))
+        x_BWD = x_BWD + attended.reshape(num_studies, num_beams, dim)
+        # The beams of a study are the query rows of one attention: its memory is read once, never copied per beam.
+        x_BWD = x_BWD + self.cross_attention.attend(self.cross_norm(x_BWD), *memory, cross_mask)
+        return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD)), (keys, values)
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderCache:
+    """What the decoder remembers between steps: a value, passed in and out.
+
+    Attributes:
+        self_keys_values: per layer, keys and values (B, W, H, t, E) of the tokens so far.
+        cross_keys_values: per layer, keys and values (B, H, N, E) of the encoded study.
+        cross_mask: additive (B, 1, 1, N), or None when every memory token is real.
+        num_tokens: t.
+    """
+
+    self_keys_values: tuple[tuple[Tensor, Tensor], ...]
+    cross_keys_values: tuple[tuple[Tensor, Tensor], ...]
+    cross_mask: Tensor | None
+    num_tokens: int
+
+    def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> DecoderCache:
+        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
+        row_C1 = studies_C.unsqueeze(1)
+        same = len(studies_C) == self.cross_keys_values[0][0].shape[0] and bool(
+            (studies_C == torch.arange(len(studies_C), device=studies_C.device)).all()
+        )
+        return replace(
+            self,
+            self_keys_values=tuple((k[row_C1, parents_CW], v[row_C1, parents_CW]) for k, v in self.self_keys_values),
+            cross_keys_values=self.cross_keys_values
+            if same
+            else tuple((k[studies_C], v[studies_C]) for k, v in self.cross_keys_values),
+            cross_mask=self.cross_mask if same or self.cross_mask is None else self.cross_mask[studies_C],
+        )
+
+
+class ReportDecoder(nn.Module):
+    """A stack of decoder layers, a final norm, and the vocabulary projection (not tied to the embedding)."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        dropout: float,
+        norm: type[nn.Module],
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, hidden_dim, dropout, norm) for _ in range(num_layers))
+        self.norm = norm(dim)
+        self.logit = linear(dim, vocab_size)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        memory_BND: Tensor,
+        cross_mask: Tensor | None = None,
+        valid_BT: Tensor | None = None,
+    ) -> Tensor:
+        """Teacher-forced logits (B, T, U); position t attends to positions s <= t.
+
+        Args:
+            x_BTD: embedded tokens.
+            memory_BND: the encoded study.
+            cross_mask: additive, broadcastable to (B, H, T, N).
+            valid_BT: bool; False keys are hidden too. Only the released form needs it: padding comes last, where the
+                causal mask hides it from every real token already.
+        """
+        num_tokens = x_BTD.shape[1]
+        causal = torch.full((num_tokens, num_tokens), MASKED, dtype=x_BTD.dtype, device=x_BTD.device).triu_(1)
+        if valid_BT is not None:
+            hidden = torch.zeros(valid_BT.shape, dtype=x_BTD.dtype, device=x_BTD.device).masked_fill_(~valid_BT, MASKED)
+            # A minimum, not a sum: a row whose every key is masked must stay uniform as in the released network.
+            causal = torch.minimum(causal, hidden[:, None, None, :])
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, memory_BND, causal, cross_mask)
+        logits: Tensor = self.logit(self.norm(x_BTD))
+        return logits
+
+    def start(self, memory_BND: Tensor, cross_mask: Tensor | None = None) -> DecoderCache:
+        """The cache of B studies with one beam each and no token; cross-attention keys and values are made once."""
+        num_studies, _, dim = memory_BND.shape
+        layers: list[DecoderLayer] = list(self.layers)  # type: ignore[arg-type]
+        heads = layers[0].self_attention.num_heads
+        empty = memory_BND.new_zeros(num_studies, 1, heads, 0, dim // heads)
+        return DecoderCache(
+            tuple((empty, empty) for _ in layers),
+            tuple(layer.cross_attention.keys_values(memory_BND) for layer in layers),
+            cross_mask,
+            0,
+        )
+
+    def step(self, x_BWD: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
+        """Append one embedded token per beam; logits (B, W, U) of the next token, and the grown cache."""
+        grown = []
+        layers: list[DecoderLayer] = list(self.layers)  # type: ignore[arg-type]
+        for layer, own, memory in zip(layers, cache.self_keys_values, cache.cross_keys_values, strict=True):
+            x_BWD, pair = layer.step(x_BWD, own, memory, cache.cross_mask)
+            grown.append(pair)
+        logits: Tensor = self.logit(self.norm(x_BWD))
+        return logits, replace(cache, self_keys_values=tuple(grown), num_tokens=cache.num_tokens + 1)
