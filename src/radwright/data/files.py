@@ -1,0 +1,184 @@
+"""Writing that survives a kill or a full disk: whole files appear under their name, or nothing does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from radwright.errors import OutputError, StoreError
+
+TEMPORARY_PREFIX = ".writing-"
+"""Names of unfinished files start with this; a later run removes them."""
+
+
+@contextlib.contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn an operating-system error while writing ``path`` into an OutputError that says what to do.
+
+    Raises:
+        OutputError: the disk is full, the place is read-only, or anything else the system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {_explain(error)}") from error
+
+
+def _explain(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "no space is left; free some and run the same command again, it goes on where it stopped"
+    if error.errno == errno.EFBIG:
+        return "the file would be larger than this system or its limits (ulimit -f) allow"
+    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return f"{os.strerror(error.errno)}; choose a folder that you may write to"
+    return error.strerror or str(error)
+
+
+class AtomicFile:
+    """A temporary file beside ``path`` that replaces it when committed.
+
+    Write, flush, fsync, rename, fsync of the folder: after a kill at any moment ``path`` holds the old bytes or all
+    of the new ones.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+        with output_errors(path):
+            self._stream = self._temporary.open("wb")
+
+    def write(self, chunk: bytes) -> int:
+        """Append bytes."""
+        with output_errors(self.path):
+            return self._stream.write(chunk)
+
+    def commit(self) -> None:
+        """Put the file in place, durably."""
+        with output_errors(self.path):
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            self._temporary.replace(self.path)
+            sync_folder(self.path.parent)
+
+    def drop(self) -> None:
+        """Leave ``path`` as it was and remove the temporary file."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[AtomicFile]:
+    """An ``AtomicFile`` that is committed when the block ends well and dropped when it does not."""
+    file = AtomicFile(path)
+    try:
+        yield file
+        file.commit()
+    except BaseException:
+        file.drop()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` durable (POSIX; elsewhere there is no such call)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Append one JSON line durably.
+
+    Raises:
+        OutputError: it cannot be written; a torn line that is left then is ignored by ``read_lines``.
+    """
+    with output_errors(path):
+        new = not path.exists()
+        with path.open("ab") as stream:
+            stream.write(json_line(value))
+            stream.flush()
+            os.fsync(stream.fileno())
+        if new:
+            sync_folder(path.parent)
+
+
+def json_line(value: Any) -> bytes:
+    """One value as one line of UTF-8 JSON."""
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+
+def write_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write values as JSON lines, atomically."""
+    with atomic_file(path) as stream:
+        for value in values:
+            stream.write(json_line(value))
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Values of a JSON-lines file written by ``append_line``; a torn last line counts as not written.
+
+    Raises:
+        StoreError: a line before the last is no JSON.
+    """
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    values = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError as error:
+            raise StoreError(f"{path}:{number}: is damaged; delete the folder and prepare it again") from error
+    return values
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut what a kill during ``append_line`` left after the last whole line."""
+    if not path.exists():
+        return
+    with output_errors(path), path.open("r+b") as stream:
+        content = stream.read()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            stream.truncate(whole)
+            os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process alone (POSIX; elsewhere nothing is locked). No file is left behind.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: another process is writing here; wait for it or choose another --out"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
