@@ -27,7 +27,7 @@ def cls_rollout(maps: list[Tensor]) -> Tensor:
     Returns:
         (B, H, 1+N), at least float32 (bf16 would change 4-6 % of the chosen patches).
     """
-    row = maps[-1][:, :, :1]
+    row: Tensor = maps[-1][:, :, :1]
     row = row.float() if row.dtype in {torch.bfloat16, torch.float16} else row
     for attention in reversed(maps[:-1]):
         row = row @ attention.to(row.dtype)
@@ -89,8 +89,8 @@ class LocalSampling(nn.Module):
             rollout_BHN = cls_rollout(maps)[:, :, 1:].masked_fill(~valid_BN[:, None, 1:], -1.0)
             chosen_BL = rollout_BHN.topk(self.per_head, dim=-1).indices.flatten(1) + 1  # +1: CLS was dropped
         local = h_BND.gather(1, chosen_BL.unsqueeze(-1).expand(-1, -1, h_BND.shape[-1]))
-        out: Tensor = self.layer(torch.cat([h_BND[:, :1], local], dim=1))
-        return out[:, 1:]
+        with_cls: Tensor = self.layer(torch.cat([h_BND[:, :1], local], dim=1))
+        return with_cls[:, 1:]
 
 
 class GlobalSampling(nn.Module):

@@ -1,0 +1,328 @@
+"""VLCI, the second stage of CMCRL, and its baseline: an encoder-decoder with visual and linguistic deconfounding.
+
+With ``visual`` and ``linguistic`` off it is the plain encoder-decoder baseline of the ablations.
+
+Shape legend: B studies, V views, I existing views of a batch, S image side, G patches per side, P = G * G patches per
+view, N = 1 + V * P memory tokens, D width, L local tokens, K mediators, T report tokens, W beams, U vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self
+
+import torch
+from pydantic import SerializeAsAny, field_validator
+from torch import Tensor, nn
+
+from radwright.config import Config
+from radwright.errors import ConfigError
+from radwright.methods.cmcrl.front_door import FrontDoor, FrontDoorState
+from radwright.methods.cmcrl.mediators import GlobalSampling, LinguisticMediator, LocalGlobalFusion, LocalSampling
+from radwright.nn.attention import MASKED, EncoderLayer, additive, linear
+from radwright.nn.backbone import BackboneConfig
+from radwright.nn.decoder import DecoderCache, ReportDecoder, TokenEmbedding
+from radwright.nn.norm import ReleasedLayerNorm
+from radwright.nn.positions import sincos_2d
+from radwright.nn.resnet import ResNetConfig
+from radwright.tables import BACKBONES, resolve
+from radwright.types import VIEW_POSITIONS, Batch, Tokenizer
+
+
+class VlciConfig(Config):
+    """The network. Defaults are the ``corrected`` preset at the published size."""
+
+    backbone: SerializeAsAny[BackboneConfig] = ResNetConfig()
+    """Image stem; ``name`` picks it from the table of backbones."""
+    dim: int = 512
+    """Width D."""
+    num_heads: int = 8
+    """Attention heads of encoder, decoder and mediators."""
+    hidden_dim: int = 2048
+    """Width inside the feed-forward blocks."""
+    num_encoder_layers: int = 3
+    """Encoder depth (published: 3 for IU X-Ray, 6 for MIMIC-CXR)."""
+    num_decoder_layers: int = 3
+    """Decoder depth (as above)."""
+    dropout: float = 0.1
+    """Dropout of embeddings, encoder and decoder."""
+    visual: bool = True
+    """Visual deconfounding (VDM): front-door intervention on the encoded image."""
+    linguistic: bool = True
+    """Linguistic deconfounding (LDM): front-door intervention on the words."""
+    num_local_per_head: int = 6
+    """Patches that local sampling picks per head; with 8 heads 48 local tokens."""
+    mediator_dropout: float = 0.1
+    """Dropout inside local sampling's fusion and the linguistic mediator (as released: fixed at 0.1)."""
+    linguistic_hidden_dim: int = 2048
+    """Feed-forward width of the linguistic mediator (2048 in the current release, 512 in the first)."""
+    projected: bool = False
+    """Learn query and output projections in the interventions (released variant ``causal_proj``)."""
+    gated: bool = True
+    """Multiply each intervention by a learnt scalar that starts at zero (ours)."""
+    causal_linguistic: bool = True
+    """LDM reads words up to the present one only (corrected). False: all words, the released leak."""
+    view_embedding: bool = True
+    """Add a learnt embedding for frontal, lateral, unknown (corrected). False: views share everything."""
+    released_norm: bool = False
+    """Layer norm with the unbiased deviation, epsilon outside the root (as released)."""
+    released_masks: bool = False
+    """Masks of the released code, in which id 0 is BOS, EOS and PAD (see the parity notes in the docs)."""
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _backbone(cls, value: Any) -> Any:
+        if isinstance(value, BackboneConfig):
+            return value
+        if not isinstance(value, dict) or "name" not in value:
+            raise ValueError("a backbone is a mapping with a 'name', e.g. {name: resnet, depth: 18}")
+        try:
+            stem = resolve(BACKBONES, value["name"], kind="backbone")
+            return stem.Config.parse(value, where="backbone")
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+    @classmethod
+    def released(cls, **changes: Any) -> Self:
+        """The preset that loads the authors' weights and repeats their numbers."""
+        preset = {"gated": False, "causal_linguistic": False, "view_embedding": False}
+        return cls(**({"released_norm": True, "released_masks": True} | preset | changes))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedStudies:
+    """What the decoder needs of B studies.
+
+    Attributes:
+        memory_BND: H, the decoder's memory, CLS first.
+        valid_BN: bool, False for tokens of missing views.
+        mediator_BKD: M_l, or None without linguistic deconfounding.
+        local_BLD: F_l, or None in the baseline.
+        global_BMD: F_g, or None without visual deconfounding.
+    """
+
+    memory_BND: Tensor
+    valid_BN: Tensor
+    mediator_BKD: Tensor | None = None
+    local_BLD: Tensor | None = None
+    global_BMD: Tensor | None = None
+
+    def cross_mask(self) -> Tensor | None:
+        """Additive (B, 1, 1, N), or None when every token is real."""
+        if bool(self.valid_BN.all()):
+            return None
+        return additive(self.valid_BN[:, None, None, :], self.memory_BND.dtype)
+
+
+class Vlci(nn.Module):
+    """Reads any number of views, writes a report.
+
+    Args:
+        config: the network.
+        tokenizer: its size and special ids; nothing else of it is kept.
+        size_px: image side S.
+    """
+
+    Config = VlciConfig
+
+    def __init__(self, config: VlciConfig, tokenizer: Tokenizer, size_px: int) -> None:
+        super().__init__()
+        self.config = config
+        self.size_px = size_px
+        self.pad_id = tokenizer.pad_id
+        dim, heads, hidden = config.dim, config.num_heads, config.hidden_dim
+        norm: Any = ReleasedLayerNorm if config.released_norm else nn.LayerNorm
+        self.backbone = resolve(BACKBONES, getattr(config.backbone, "name", ""), kind="backbone")(config.backbone)
+        side = self.backbone.grid_side(size_px)
+        self.register_buffer("patch_positions_PD", sincos_2d(side, dim), persistent=False)
+        self.project = linear(self.backbone.out_channels, dim)
+        self.visual_norm = norm(dim)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+        self.view_embedding = nn.Embedding(len(VIEW_POSITIONS), dim) if config.view_embedding else None
+        if self.view_embedding is not None:
+            nn.init.normal_(self.view_embedding.weight, std=0.02)
+        self.visual_dropout = nn.Dropout(config.dropout)
+        layer = partial(EncoderLayer, dim, heads, hidden, config.dropout, norm)
+        self.encoder = nn.ModuleList(layer() for _ in range(config.num_encoder_layers))
+        self.memory_norm = norm(dim)
+        self.text_embedding = TokenEmbedding(tokenizer.vocab_size, dim, config.dropout, norm)
+        self.decoder = ReportDecoder(
+            tokenizer.vocab_size, dim, config.num_decoder_layers, heads, hidden, config.dropout, norm
+        )
+        if config.visual or config.linguistic:
+            self.local_sampling = LocalSampling(dim, heads, hidden, config.num_local_per_head, config.dropout, norm)
+        front_door = partial(FrontDoor, dim, projected=config.projected, gated=config.gated)
+        if config.visual:
+            self.global_sampling = GlobalSampling(dim, side)
+            self.fusion = LocalGlobalFusion(dim, heads, hidden, config.mediator_dropout, norm)
+            self.visual_front_door = front_door()
+        if config.linguistic:
+            self.linguistic_mediator = LinguisticMediator(
+                dim, heads, config.linguistic_hidden_dim, config.mediator_dropout, norm
+            )
+            self.linguistic_front_door = front_door()
+
+    # --- encoding -----------------------------------------------------------------------------------------------
+
+    def encode(self, batch: Batch) -> EncodedStudies:
+        """Images to memory and mediators; only views that exist go through the stem."""
+        images_I1SS = batch.images_BV1SS[batch.view_mask_BV]
+        features = self.backbone(images_I1SS).flatten(2).transpose(1, 2)
+        return self.encode_features(features, batch.view_mask_BV, batch.positions_BV)
+
+    def encode_features(self, features_IPC: Tensor, view_mask_BV: Tensor, positions_BV: Tensor) -> EncodedStudies:
+        """As ``encode`` from the stem's features, (I, P, C), views of a study adjacent."""
+        num_studies, num_views = view_mask_BV.shape
+        table_PD = self.get_buffer("patch_positions_PD").to(features_IPC.dtype)
+        tokens = self.project(features_IPC) + table_PD
+        if self.view_embedding is not None:
+            tokens = tokens + self.view_embedding(positions_BV[view_mask_BV]).unsqueeze(1)
+        tokens = self.visual_dropout(self.visual_norm(tokens))
+        num_patches, dim = tokens.shape[1:]
+        grid = tokens.new_zeros(num_studies, num_views, num_patches, dim)
+        grid = grid.masked_scatter(view_mask_BV[:, :, None, None], tokens)
+        h = torch.cat([self.cls_token.to(tokens.dtype).expand(num_studies, -1, -1), grid.flatten(1, 2)], dim=1)
+        valid_BN = torch.cat(
+            [view_mask_BV.new_ones(num_studies, 1), view_mask_BV.repeat_interleave(num_patches, dim=1)], dim=1
+        )
+        encoded = EncodedStudies(h, valid_BN)
+        mask = encoded.cross_mask()
+        h, maps = self._encode_tokens(h, mask)
+        # The positions are added a second time behind the encoder, CLS excepted (as released).
+        h = h + torch.cat([table_PD.new_zeros(1, dim), table_PD.repeat(num_views, 1)])
+        return self._intervene(h, maps, valid_BN, num_views)
+
+    def _encode_tokens(self, h: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """The encoder layers; attention maps only where the causal modules will read them."""
+        maps: list[Tensor] = []
+        with_maps = self.config.visual or self.config.linguistic
+        for layer in self.encoder:
+            if with_maps:
+                h, layer_maps = layer.with_maps(h, mask)  # type: ignore[operator]
+                maps.append(layer_maps)
+            else:
+                h = layer(h, mask)
+        return h, maps
+
+    def _intervene(self, h: Tensor, maps: list[Tensor], valid_BN: Tensor, num_views: int) -> EncodedStudies:
+        if not maps:
+            return EncodedStudies(self.memory_norm(h), valid_BN)
+        local = self.local_sampling(h, maps, valid_BN)
+        mediator = globe = None
+        if self.config.visual:
+            patches_BVPD = h[:, 1:].unflatten(1, (num_views, -1))  # type: ignore[no-untyped-call]
+            globe = self.global_sampling(patches_BVPD)
+            valid_BV = valid_BN[:, 1 :: patches_BVPD.shape[2]]
+            valid_BM = valid_BV.repeat_interleave(globe.shape[1] // num_views, dim=1)
+            visual_mediator = self.fusion(local, globe, valid_BM)
+            h = h + self.visual_front_door(h, visual_mediator, valid_BN)
+        if self.config.linguistic:
+            mediator = self.linguistic_mediator(local, self.text_embedding.embedding.weight)
+        return EncodedStudies(self.memory_norm(h), valid_BN, mediator, local, globe)
+
+    # --- teacher forcing ----------------------------------------------------------------------------------------
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(B, T-1, U): position t predicts token t+1 from the tokens up to t."""
+        if batch.token_ids_BT is None:
+            raise ValueError("teacher forcing needs token ids")
+        return self.logits_from(self.encode(batch), batch.token_ids_BT[:, :-1])
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The same as ``logits``."""
+        return self.logits(batch)
+
+    def logits_from(self, encoded: EncodedStudies, token_ids_BT: Tensor) -> Tensor:
+        """Logits (B, T, U) behind each of the given tokens."""
+        x = self.text_embedding(token_ids_BT)
+        if encoded.mediator_BKD is not None:
+            front_door = self.linguistic_front_door
+            intervene = front_door.causal if self.config.causal_linguistic else front_door
+            x = x + intervene(x, encoded.mediator_BKD)
+        cross_mask, valid_BT = encoded.cross_mask(), None
+        if self.config.released_masks:
+            valid_BT = token_ids_BT != self.pad_id
+            valid_BT[:, 0] = True  # id 0 is BOS there too
+            # As released, a padded *query* attends uniformly over all memory; it carries no loss.
+            rows = torch.zeros_like(valid_BT, dtype=x.dtype).masked_fill_(~valid_BT, MASKED)[:, None, :, None]
+            cross_mask = rows.expand(-1, -1, -1, encoded.memory_BND.shape[1])
+        logits: Tensor = self.decoder(x, encoded.memory_BND, cross_mask, valid_BT)
+        return logits
+
+    # --- decoding -----------------------------------------------------------------------------------------------
+
+    def start(self, batch: Batch) -> VlciState | RecomputedState:
+        """Encode B studies; see ``radwright.types.Decodable``."""
+        return self.start_from(self.encode(batch))
+
+    def start_from(self, encoded: EncodedStudies) -> VlciState | RecomputedState:
+        """As ``start``, from encoded studies."""
+        if self.config.linguistic and not self.config.causal_linguistic:
+            num_studies = len(encoded.memory_BND)
+            return RecomputedState(encoded, encoded.valid_BN.new_zeros(num_studies, 1, 0, dtype=torch.long))
+        words = None if encoded.mediator_BKD is None else self.linguistic_front_door.start(encoded.mediator_BKD)
+        return VlciState(self.decoder.start(encoded.memory_BND, encoded.cross_mask()), words)
+
+    def step(self, state: Any, token_ids_BW: Tensor) -> tuple[Tensor, Any]:
+        """Append one token per beam; see ``radwright.types.Decodable``."""
+        logits, state = state.advance(self, token_ids_BW)
+        return logits.float().log_softmax(-1) if logits.dtype != torch.float64 else logits.log_softmax(-1), state
+
+    def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
+        """Pick studies and beams; see ``radwright.types.Decodable``."""
+        return state.reorder(studies_C, parents_CW)
+
+    def gates(self) -> dict[str, float]:
+        """Present value of each intervention's gate, for the log."""
+        found = {"visual_gate": "visual_front_door", "linguistic_gate": "linguistic_front_door"}
+        doors = {name: getattr(self, attribute, None) for name, attribute in found.items()}
+        return {name: float(door.gate) for name, door in doors.items() if door is not None and door.gate is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class VlciState:
+    """Decoding state with cached attention and, with LDM, the running softmax of its mediators."""
+
+    decoder: DecoderCache
+    words: FrontDoorState | None
+
+    def advance(self, model: Vlci, token_ids_BW: Tensor) -> tuple[Tensor, VlciState]:
+        """Logits (B, W, U) behind one more token per beam."""
+        x_BWD = model.text_embedding(token_ids_BW.unsqueeze(-1), offset=self.decoder.num_tokens).squeeze(2)
+        words = self.words
+        if words is not None:
+            moved, words = model.linguistic_front_door.step(x_BWD, words)
+            x_BWD = x_BWD + moved
+        logits, cache = model.decoder.step(x_BWD, self.decoder)
+        return logits, VlciState(cache, words)
+
+    def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> VlciState:
+        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
+        words = None if self.words is None else self.words.reorder(studies_C, parents_CW)
+        return VlciState(self.decoder.reorder(studies_C, parents_CW), words)
+
+
+@dataclass(frozen=True, slots=True)
+class RecomputedState:
+    """Decoding state of the released LDM, whose earlier positions change with every word: nothing can be cached."""
+
+    encoded: EncodedStudies
+    token_ids_BWT: Tensor
+
+    def advance(self, model: Vlci, token_ids_BW: Tensor) -> tuple[Tensor, RecomputedState]:
+        """Logits (B, W, U) behind one more token per beam, from the whole prefix."""
+        grown = torch.cat([self.token_ids_BWT, token_ids_BW.unsqueeze(-1)], dim=-1)
+        num_beams = grown.shape[1]
+        studies = torch.arange(len(grown), device=grown.device).repeat_interleave(num_beams)
+        logits = model.logits_from(_pick(self.encoded, studies), grown.flatten(0, 1))[:, -1]
+        return logits.reshape(len(grown), num_beams, -1), replace(self, token_ids_BWT=grown)
+
+    def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> RecomputedState:
+        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
+        return RecomputedState(_pick(self.encoded, studies_C), self.token_ids_BWT[studies_C.unsqueeze(1), parents_CW])
+
+
+def _pick(encoded: EncodedStudies, studies: Tensor) -> EncodedStudies:
+    mediator = None if encoded.mediator_BKD is None else encoded.mediator_BKD[studies]
+    return EncodedStudies(encoded.memory_BND[studies], encoded.valid_BN[studies], mediator)

@@ -1,0 +1,59 @@
+"""Training objectives that every report model can use.
+
+Shape legend: B studies, T report tokens, U vocabulary size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from radwright.config import Config
+from radwright.types import Batch
+
+
+class TeacherForcingConfig(Config):
+    """Teacher-forced cross-entropy."""
+
+    label_smoothing: float = 0.0
+    """Share of the target's probability spread over the vocabulary (as released: 0)."""
+
+
+class TeacherForcing(nn.Module):
+    """Cross-entropy of every next token, EOS included; the mask comes from lengths, never from an id.
+
+    (Where BOS = EOS = PAD = 0, ignoring id 0 would silently drop the supervision of EOS.)
+    """
+
+    Config = TeacherForcingConfig
+
+    def __init__(self, model: nn.Module, config: TeacherForcingConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.weights: Mapping[str, float] = {"report": 1.0}
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Number of target tokens: every token of a report but its BOS."""
+        if batch.lengths_B is None:
+            raise ValueError("teacher forcing needs reports")
+        return {"report": float((batch.lengths_B - 1).sum())}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Summed cross-entropy over the targets."""
+        if batch.token_ids_BT is None or batch.lengths_B is None:
+            raise ValueError("teacher forcing needs reports")
+        logits_BTU = self.model(batch)
+        targets_BT = batch.token_ids_BT[:, 1:]
+        position_T = torch.arange(targets_BT.shape[1], device=targets_BT.device)
+        real_BT = position_T < (batch.lengths_B - 1).unsqueeze(1)
+        loss_N = F.cross_entropy(
+            logits_BTU[real_BT].float() if logits_BTU.dtype != torch.float64 else logits_BTU[real_BT],
+            targets_BT[real_BT],
+            reduction="none",
+            label_smoothing=self.config.label_smoothing,
+        )
+        return {"report": loss_N.sum()}
