@@ -1,0 +1,82 @@
+"""``radwright generate``: drafts for images, folders, archives or a prepared store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def generate(
+    checkpoint: Path = typer.Argument(..., help="Checkpoint directory (RUN/best)."),
+    inputs: list[Path] = typer.Argument(
+        ..., metavar="INPUT...", help="Image files, folders, zip archives, or one prepared store."
+    ),
+    out: Path = typer.Option(..., "--out", help="JSONL file to write: one line per study."),
+    split: str | None = typer.Option(None, help="Split of a prepared store: train, tune, val or test."),
+    limit: int | None = typer.Option(None, min=1, help="Draft the first N studies only."),
+    together: bool = typer.Option(False, "--together", help="All images given are views of one study."),
+    batch_size: int = typer.Option(16, min=1, help="Studies decoded at once."),
+    device: str = typer.Option("auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads; default: all cores."),
+    decoding: list[str] = typer.Option(
+        [], "--decoding", metavar="KEY=VALUE", help="E.g. strategy.num_beams=1, max_tokens=80, strategy.kind=sampling."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
+) -> None:
+    """Draft a report for every study, a line each: study_id, report, score, seconds.
+
+    Interrupted, the same command goes on where it stopped. Drafts are for research; a radiologist must check every one.
+    """
+    from radwright.cli.progress import progress_bar, say
+    from radwright.evaluation.predict import draft_to_file
+    from radwright.runs import find_inputs, open_predictor
+
+    predictor = open_predictor(checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding)
+    studies = find_inputs(inputs, split=split, limit=limit, together=together)
+    identity = {
+        "checkpoint": str(checkpoint),
+        "weights": predictor.fingerprint,
+        "inputs": [str(path) for path in inputs],
+        "split": split,
+        "limit": limit,
+        "together": together,
+        "decoding": predictor.decoding.plain(),
+    }
+    with progress_bar("drafting", total=len(studies)) as bar:
+        summary = draft_to_file(
+            predictor, _unread(studies), out, identity=identity, on_progress=lambda outcome: bar.advance()
+        )
+    facts: dict[str, Any] = {
+        "out": str(out),
+        "num_reports": summary.num_reports,
+        "num_resumed": summary.num_resumed,
+        "num_unfinished": summary.num_unfinished,
+        "num_skipped": len(summary.skipped),
+        "seconds": round(summary.seconds, 3),
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    new = summary.num_reports - summary.num_resumed
+    rate = f" ({summary.seconds / new:.2f} s each)" if new else ""
+    say(f"{summary.num_reports} drafts in {out}{rate}; {len(summary.skipped)} studies skipped")
+    if summary.num_resumed:
+        say(f"{summary.num_resumed} of them were there from an interrupted call")
+    for skipped in summary.skipped[:10]:
+        say(f"  skipped {skipped.study_id}: {skipped.reason}")
+    if len(summary.skipped) > 10:
+        say(f"  ... all in {out}.skipped.jsonl")
+    if summary.num_unfinished:
+        say(f"{summary.num_unfinished} drafts reached the length limit without ending by themselves")
+    say("Research drafts: not a medical device, a radiologist must check every one.")
+    if not summary.num_reports:
+        raise typer.Exit(1)
+
+
+def _unread(studies: Any) -> Iterable[Any]:
+    """One study after the other, so that a large store is never in memory at once."""
+    return (studies[index] for index in range(len(studies)))

@@ -1,0 +1,138 @@
+"""Drafts for many studies into a JSONL file: resumable, nothing lost, every skipped study on record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from radwright.data.files import append_line, atomic_file, json_line, output_errors, read_lines, sync_folder
+from radwright.errors import OutputError
+from radwright.types import Report, Skipped, Study
+
+
+class Drafter(Protocol):
+    """What writes the reports; ``radwright.inference.predictor.Predictor`` does."""
+
+    def draft(self, studies: Iterable[Study]) -> Iterator[Report | Skipped]:
+        """A report or the reason for none, per study, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DraftingSummary:
+    """What a drafting job did.
+
+    Attributes:
+        num_reports: lines in the file.
+        num_resumed: of them, lines found from an earlier, interrupted call.
+        num_unfinished: of them, reports that ended at the length limit.
+        seconds: spent on drafting in this call.
+        skipped: studies without a draft, and why; also in ``<out>.skipped.jsonl``.
+    """
+
+    num_reports: int
+    num_resumed: int
+    num_unfinished: int
+    seconds: float
+    skipped: tuple[Skipped, ...] = field(default=())
+
+
+def report_row(report: Report) -> dict[str, Any]:
+    """One line of a predictions file."""
+    return {
+        "study_id": report.study_id,
+        "report": report.text,
+        "score": round(report.score, 6),
+        "seconds": round(report.seconds, 6),
+        "num_tokens": report.num_tokens,
+        "finished": report.finished,
+    }
+
+
+def draft_to_file(
+    drafter: Drafter,
+    studies: Iterable[Study],
+    out: Path,
+    *,
+    identity: Mapping[str, Any],
+    on_progress: Callable[[Report | Skipped], None] = lambda outcome: None,
+) -> DraftingSummary:
+    """Draft every study into ``out``.
+
+    While the job runs its lines are in ``<out>.partial``, whose first line is ``identity``; called again after a kill
+    it drafts only what is missing. ``out`` appears when all is done.
+
+    Args:
+        drafter: writes the reports.
+        studies: what to draft, unique ids.
+        out: the JSONL file to make.
+        identity: checkpoint, settings, inputs: a partial file of another identity is not continued.
+        on_progress: called with each outcome.
+
+    Raises:
+        OutputError: ``out`` exists, a partial file of another job is in the way, or nothing can be written.
+    """
+    if out.exists():
+        raise OutputError(f"{out}: exists already; choose another --out, or remove it")
+    partial = out.with_name(out.name + ".partial")
+    identity = json.loads(json.dumps(identity))
+    done = _resume(partial, identity)
+    seconds, skipped = 0.0, []
+    missing = (study for study in studies if study.study_id not in done)
+    with output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        stream = partial.open("ab")
+    with stream:
+        if not done and stream.tell() == 0:
+            _write(partial, stream, {"identity": identity})
+        for outcome in drafter.draft(missing):
+            if isinstance(outcome, Skipped):
+                skipped.append(outcome)
+            else:
+                seconds += outcome.seconds
+                _write(partial, stream, report_row(outcome))
+            on_progress(outcome)
+    num_resumed = len(done)
+    rows = [row for row in read_lines(partial) if "study_id" in row]
+    _write_skipped(out, skipped)
+    with atomic_file(out) as file:
+        for row in rows:
+            file.write(json_line(row))
+    partial.unlink()
+    sync_folder(out.parent)
+    unfinished = sum(not row["finished"] for row in rows)
+    return DraftingSummary(len(rows), num_resumed, unfinished, seconds, tuple(skipped))
+
+
+def _write(path: Path, stream: Any, row: Mapping[str, Any]) -> None:
+    with output_errors(path):
+        stream.write(json_line(row))
+        stream.flush()
+
+
+def _write_skipped(out: Path, skipped: Iterable[Skipped]) -> None:
+    path = out.with_name(out.name + ".skipped.jsonl")
+    path.unlink(missing_ok=True)
+    for study in skipped:
+        append_line(path, {"study_id": study.study_id, "reason": study.reason})
+
+
+def _resume(partial: Path, identity: Mapping[str, Any]) -> set[str]:
+    """Ids already drafted; a torn last line is cut off."""
+    if not partial.exists():
+        return set()
+    rows = list(read_lines(partial))
+    if rows and rows[0].get("identity") != identity:
+        raise OutputError(
+            f"{partial}: is from an interrupted job with another checkpoint, input or setting; "
+            "finish that job with its own command, or remove the file"
+        )
+    with output_errors(partial):
+        content = partial.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            partial.write_bytes(whole)
+    return {row["study_id"] for row in rows[1:]}

@@ -1,0 +1,155 @@
+"""The checkpoint directory: everything needed to draft a report, readable by anyone, nothing pickled.
+
+``config.json`` (method, network, image, decoding), ``model.safetensors``, ``tokenizer/``, ``provenance.json`` (where it
+comes from: versions, commit, seed, recipe, studies, scores) and ``MODEL_CARD.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from radwright.config import Config
+from radwright.decoding.config import DecodingConfig
+from radwright.errors import CheckpointError, ConfigError, OutputError
+from radwright.imaging.config import ImageConfig
+from radwright.inference.card import model_card
+from radwright.tables import METHODS, resolve
+from radwright.text.words import WordTokenizer, load_tokenizer
+from radwright.types import Tokenizer
+
+FORMAT = "radwright.checkpoint/1"
+
+
+class CheckpointConfig(Config):
+    """``config.json``."""
+
+    format: str = FORMAT
+    """Version of the layout."""
+    method: str
+    """Name in the table of methods, or ``module:Class``."""
+    model: dict[str, Any]
+    """Config of the method's class."""
+    image: ImageConfig
+    """How an image becomes the network's tensor."""
+    max_views: int | None = None
+    """At most this many views of a study are read; None: all."""
+    decoding: DecodingConfig = DecodingConfig()
+    """How a report is read out, unless the caller says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        path: its directory.
+        config: what ``config.json`` says.
+        model: the network in eval mode, fulfilling ``radwright.types.ReportModel``.
+        tokenizer: the one it was trained with.
+        provenance: what ``provenance.json`` says.
+    """
+
+    path: Path
+    config: CheckpointConfig
+    model: Any
+    tokenizer: WordTokenizer
+    provenance: Mapping[str, Any]
+
+
+def build_model(method: str, values: Mapping[str, Any], tokenizer: Tokenizer, image: ImageConfig) -> Any:
+    """The network of a method, newly initialised.
+
+    Raises:
+        ConfigError: unknown method, or values its config refuses.
+    """
+    model_class = resolve(METHODS, method, kind="method")
+    return model_class(model_class.Config.parse(values, where="model"), tokenizer, image.size_px)
+
+
+def save_checkpoint(
+    path: Path, config: CheckpointConfig, model: nn.Module, tokenizer: Tokenizer, provenance: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint directory; an older one at ``path`` is replaced only when the new one is whole on disk.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / "tokenizer").mkdir(parents=True)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, partial / "model.safetensors", metadata={"format": FORMAT})
+        tokenizer.save(partial / "tokenizer")
+        _write_json(partial / "config.json", config.plain())
+        _write_json(partial / "provenance.json", provenance)
+        (partial / "MODEL_CARD.md").write_text(model_card(config.method, provenance), encoding="utf-8")
+        for file in partial.rglob("*"):
+            _flush(file)
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(partial, path)
+        _flush(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{path}: the checkpoint cannot be written: {error}") from error
+
+
+def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
+    """Read a checkpoint directory, strictly: every weight must be there, and no other.
+
+    Raises:
+        CheckpointError: something is missing, damaged, of another version, or does not fit.
+    """
+    if not path.is_dir() and path.with_name(path.name + ".old").is_dir():
+        path = path.with_name(path.name + ".old")  # a kill between the two renames of `save_checkpoint`
+    config_path = path / "config.json"
+    if not config_path.is_file():
+        raise CheckpointError(
+            f"{path}: is no checkpoint (it has no config.json); `radwright train` writes one to RUN/best"
+        )
+    try:
+        values = json.loads(config_path.read_text(encoding="utf-8"))
+        provenance = json.loads((path / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise CheckpointError(f"{config_path}: is not of this version's format ({FORMAT})")
+    tokenizer = load_tokenizer(path / "tokenizer")
+    try:
+        config = CheckpointConfig.parse(values, where=str(config_path))
+        model = build_model(config.method, config.model, tokenizer, config.image)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    try:
+        weights = load_file(path / "model.safetensors")
+        model.load_state_dict(weights, strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path / 'model.safetensors'}: does not fit the network of config.json: {error}"
+        ) from error
+    return Checkpoint(path, config, model.to(torch.device(device)).eval(), tokenizer, provenance)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
