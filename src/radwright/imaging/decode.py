@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ from PIL import Image
 from radwright.errors import ImageError, RadwrightError
 
 Kind = Literal["PNG", "JPEG", "DICOM"]
-Gray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Pixels = npt.NDArray[np.unsignedinteger[Any]]
+"""Gray pixels of type uint8 or uint16; black is 0, white is the type's largest value."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_TAG = 0x0112
@@ -78,7 +79,7 @@ def probe(data: bytes, *, name: str, max_pixels: int) -> Encoded:
     )
 
 
-def decode(encoded: Encoded, *, at_least: tuple[int, int] | None = None) -> Gray:
+def decode(encoded: Encoded, *, at_least: tuple[int, int] | None = None) -> Pixels:
     """Decode to upright gray pixels (height, width).
 
     Args:
@@ -118,7 +119,7 @@ def decode(encoded: Encoded, *, at_least: tuple[int, int] | None = None) -> Gray
     return _upright(gray, encoded.orientation)
 
 
-def png_bytes(pixels: Gray) -> bytes:
+def png_bytes(pixels: Pixels) -> bytes:
     """Gray pixels (height, width) of uint8 or uint16 as a PNG of the same depth, losslessly."""
     stream = io.BytesIO()
     # Level 1: a 16-bit radiograph's low bits are noise, higher levels cost ten times the time for a few percent.
@@ -203,7 +204,7 @@ def _probe_jpeg(data: bytes, name: str) -> tuple[int, int]:
     raise ImageError(f"{name}: is truncated (a JPEG that ends in its header)")
 
 
-def _gray(image: Image.Image) -> Gray:
+def _gray(image: Image.Image) -> Pixels:
     """Load the pixels as gray uint8, or uint16 where the file is deeper."""
     if image.mode in {"I;16", "I;16B", "I;16L", "I"}:
         deep = np.asarray(image)
@@ -219,7 +220,7 @@ def _gray(image: Image.Image) -> Gray:
     return np.asarray((image.convert("RGB") if image.mode == "P" else image).convert("L"))
 
 
-def _upright(gray: Gray, orientation: int) -> Gray:
+def _upright(gray: Pixels, orientation: int) -> Pixels:
     if orientation not in _UPRIGHT:
         return gray
     quarter_turns, mirrored = _UPRIGHT[orientation]

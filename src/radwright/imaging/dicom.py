@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from radwright.errors import ImageError, RadwrightError, require
+from radwright.imaging.decode import Pixels
+from radwright.imaging.positions import view_position
 from radwright.types import ViewPosition
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_FRONTAL = {"PA", "AP", "AP ERECT", "PA ERECT", "AP SUPINE", "AP AXIAL", "POSTERO_ANTERIOR", "ANTERO_POSTERIOR"}
-_LATERAL = {"LL", "RL", "LATERAL", "LLO", "RLO", "LEFT LATERAL", "RIGHT LATERAL"}
 
 
 def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
@@ -38,7 +38,7 @@ def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def decode_dicom(data: bytes, *, name: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def decode_dicom(data: bytes, *, name: str) -> Pixels:
     """The pixels as a viewer would show them first, bright is dense.
 
     Source: DICOM PS3.3 C.11.1 (modality), C.11.2 (VOI: LINEAR, LINEAR_EXACT, SIGMOID, or a lookup table; the first of
@@ -72,15 +72,8 @@ def dicom_position(data: bytes, *, name: str) -> ViewPosition:
         ImageError: damaged.
     """
     dataset = _read(data, name, pixels=False)
-    text = str(getattr(dataset, "ViewPosition", "") or "").strip().upper()
-    if text in _FRONTAL:
-        return "frontal"
-    if text in _LATERAL:
-        return "lateral"
-    words = str(getattr(dataset, "SeriesDescription", "") or "").upper().replace(",", " ").split()
-    if "LATERAL" in words or "LAT" in words:
-        return "lateral"
-    return "frontal" if {"PA", "AP", "FRONTAL"} & set(words) else "unknown"
+    position = view_position(str(dataset.get("ViewPosition", "") or ""))
+    return position if position != "unknown" else view_position(str(dataset.get("SeriesDescription", "") or ""))
 
 
 def _read(data: bytes, name: str, *, pixels: bool) -> Any:
@@ -113,13 +106,11 @@ def _stored_values(dataset: Any, name: str) -> npt.NDArray[Any]:
     return stored
 
 
-def _shown(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
+def _shown(dataset: Any, stored: npt.NDArray[Any]) -> Pixels:
     bits = int(_number(dataset, "BitsStored", 16))
     signed = bool(_number(dataset, "PixelRepresentation", 0))
-    values = np.asarray(apply_modality_lut(stored, dataset))
-    windowed = _windowed(dataset, values, apply_voi_lut)
+    values = np.asarray(require("pydicom.pixels", extra="dicom").apply_modality_lut(stored, dataset))
+    windowed = _windowed(dataset, values)
     if windowed is not None:
         return windowed
     rescaled = values is not stored and not np.array_equal(values, stored)
@@ -129,12 +120,12 @@ def _shown(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8] | np
     return _stretch(values, low, high)
 
 
-def _windowed(dataset: Any, values: npt.NDArray[Any], apply_voi_lut: Any) -> npt.NDArray[np.uint16] | None:
+def _windowed(dataset: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.uint16] | None:
     """Values through the first VOI lookup table or window; None where there is none that leaves a picture."""
     table = dataset.get("VOILUTSequence")
     if table:
         descriptor = table[0].LUTDescriptor
-        shown = apply_voi_lut(values, dataset, index=0, prefer_lut=True)
+        shown = require("pydicom.pixels", extra="dicom").apply_voi_lut(values, dataset, index=0, prefer_lut=True)
         return _if_picture(_stretch(shown, 0, 2 ** min(16, max(8, int(descriptor[2]))) - 1))
     center, width = _number(dataset, "WindowCenter", None), _number(dataset, "WindowWidth", None)
     if center is None or width is None or not np.isfinite([center, width]).all() or width < 1:
@@ -166,7 +157,7 @@ def _range(dataset: Any, stored: npt.NDArray[Any], values: npt.NDArray[Any]) -> 
 def _stretch(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint16]:
     """Map [low, high] to [0, 65535], clipped and rounded."""
     unit = (values.astype(np.float64) - low) / max(high - low, 1e-12)
-    return np.rint(unit.clip(0, 1) * 65535).astype(np.uint16)
+    return np.asarray(np.rint(unit.clip(0, 1) * 65535), dtype=np.uint16)
 
 
 def _number(dataset: Any, keyword: str, default: float | None) -> Any:

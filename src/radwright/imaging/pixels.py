@@ -9,15 +9,11 @@ Shape legend: S image side in pixels.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from radwright.errors import ImageError
 from radwright.imaging.config import ImageConfig
-from radwright.imaging.decode import decode, probe
-
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-"""Gray pixels; black is 0, white is the type's largest value."""
+from radwright.imaging.decode import Pixels, decode, probe
 
 DRAFT_MARGIN = 2
 """A JPEG is decoded at no less than this multiple of the size it is resized to, so that the codec's coarse
@@ -71,7 +67,7 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     if pixels.dtype == np.uint8:
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
     floats = Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    return np.rint(np.asarray(floats)).clip(0, 65535).astype(np.uint16)
+    return np.asarray(np.rint(np.asarray(floats)).clip(0, 65535), dtype=np.uint16)
 
 
 def _pad(pixels: Pixels, side: int, padding: float) -> Pixels:
@@ -79,7 +75,7 @@ def _pad(pixels: Pixels, side: int, padding: float) -> Pixels:
     height, width = pixels.shape
     if (height, width) == (side, side):
         return pixels
-    square = np.full((side, side), round(padding * np.iinfo(pixels.dtype).max), dtype=pixels.dtype)
+    square: Pixels = np.full((side, side), round(padding * np.iinfo(pixels.dtype).max), dtype=pixels.dtype)
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = pixels
     return square

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from radwright.imaging.config import ImageConfig
-from radwright.imaging.pixels import Pixels, image_pixels
+from radwright.imaging.decode import Pixels
+from radwright.imaging.pixels import image_pixels
 
 
 def image_tensor(
