@@ -1,0 +1,115 @@
+"""CIDEr-D: agreement of tf-idf weighted n-grams, clipped, with a Gaussian penalty for a different length.
+
+Vedantam et al., CVPR 2015, in coco-caption's form (n = 1..4, sigma = 6, times 10).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from radwright.metrics.base import FloatArray, check_pairs, divide
+from radwright.metrics.ngrams import MAX_ORDER, Ngram, count_ngrams
+
+SIGMA = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFrequency:
+    """In how many studies an n-gram occurs.
+
+    Attributes:
+        num_studies: studies counted.
+        counts: n-gram -> studies in whose references it occurs.
+    """
+
+    num_studies: int
+    counts: Counter[Ngram]
+
+    @classmethod
+    def of(cls, references: Iterable[Sequence[str]]) -> DocumentFrequency:
+        """Count over studies, each a list of cleaned references."""
+        counts: Counter[Ngram] = Counter()
+        num_studies = 0
+        for texts in references:
+            num_studies += 1
+            counts.update({ngram for text in texts for order in count_ngrams(text.split()) for ngram in order})
+        return cls(num_studies, counts)
+
+    def weight(self, ngram: Ngram) -> float:
+        """Inverse document frequency: ln(studies) - ln(max(1, count))."""
+        return math.log(self.num_studies) - math.log(max(1, self.counts[ngram]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighted:
+    """A text as tf-idf vectors: per order n-gram -> weight, its norm, and the length that the penalty compares."""
+
+    vectors: tuple[dict[Ngram, float], ...]
+    norms: tuple[float, ...]
+    length: int
+
+
+class Cider:
+    """CIDEr-D; a row is [10 * similarity, 1].
+
+    Args:
+        document_frequency: where idf weights come from; None counts the evaluated references, as coco-caption does, so
+            that the value depends on the test set (one single study scores 0).
+    """
+
+    names = ("cider",)
+
+    def __init__(self, document_frequency: DocumentFrequency | None = None) -> None:
+        self.document_frequency = document_frequency
+        origin = "refs" if document_frequency is None else f"file of {document_frequency.num_studies}"
+        self.variant = f"CIDEr-D, n 1-4, sigma 6, x10, df={origin}"
+
+    def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
+        """Statistics (n, 2); see ``Metric``. Document frequencies stay those of all the references in a resample."""
+        check_pairs(hypotheses, references)
+        frequency = self.document_frequency or DocumentFrequency.of(references)
+        idf: dict[Ngram, float] = {}
+        rows = np.ones((len(hypotheses), 2))
+        for row, hypothesis, texts in zip(rows, hypotheses, references, strict=True):
+            draft = _weigh(hypothesis, frequency, idf)
+            row[0] = 10 * sum(_similarity(draft, _weigh(text, frequency, idf)) for text in texts) / len(texts)
+        return rows
+
+    def scores(self, sums: FloatArray) -> FloatArray:
+        """(..., 1) mean similarity in [0, 10]."""
+        return divide(sums[..., 0:1], sums[..., 1:2])
+
+
+def _weigh(text: str, frequency: DocumentFrequency, idf: dict[Ngram, float]) -> _Weighted:
+    vectors = []
+    counted = count_ngrams(text.split())
+    for counts in counted:
+        vector = {}
+        for ngram, count in counts.items():
+            if ngram not in idf:
+                idf[ngram] = frequency.weight(ngram)
+            vector[ngram] = count * idf[ngram]
+        vectors.append(vector)
+    norms = tuple(math.sqrt(sum(weight * weight for weight in vector.values())) for vector in vectors)
+    # coco-caption adds up the counts of bigrams (its index 1), not of words, as the length.
+    return _Weighted(tuple(vectors), norms, counted[1].total())
+
+
+def _similarity(draft: _Weighted, reference: _Weighted) -> float:
+    total = 0.0
+    for order in range(MAX_ORDER):
+        theirs = reference.vectors[order]
+        common = sum(
+            min(weight, theirs[ngram]) * theirs[ngram]
+            for ngram, weight in draft.vectors[order].items()
+            if ngram in theirs
+        )
+        norms = draft.norms[order] * reference.norms[order]
+        total += common / norms if norms else 0.0
+    difference = draft.length - reference.length
+    return total / MAX_ORDER * math.exp(-(difference**2) / (2 * SIGMA**2))

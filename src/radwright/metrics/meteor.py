@@ -1,0 +1,135 @@
+"""METEOR 1.5 with the exact and stem modules ("meteor15_es"): no Java, no synonyms, no paraphrase table.
+
+Denkowski and Lavie, WMT 2014. About 3 % below the full metric; NLTK's METEOR is another metric with about twice the
+value. The one place where the Snowball stemmer enters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from radwright.errors import require
+from radwright.metrics.base import FloatArray, check_pairs, divide
+from radwright.metrics.meteor_align import align, count_chunks
+
+ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
+"""Weight of recall, exponent and weight of fragmentation, weight of a content word (English, ranking task)."""
+MODULE_WEIGHTS = (1.0, 0.6)
+"""Credit for an exact match and for a stem match."""
+
+_SYMBOL = re.compile(r"([^\w\s.'`,\-‘’]|_)")
+_DOTS = re.compile(r"(\.{2,})")
+_COMMA = re.compile(r",(?!\d)|(?<!\d),")
+_DASH = re.compile(r"([^\W_]|\.)-([^\W_])")  # consumes both sides, as released: "a-b-c" keeps its second dash
+_LONE_QUOTE = re.compile(r"(?<![^\W_])'|(?<=[^\W\d_])'(?![^\W\d_])")
+_CONTRACTION = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])|(?<=\d)'(?=s)")
+# Words whose dot belongs to them; only these can occur in lower-cased text.
+_KEEP_DOT = {"v", "vs", "i.e", "e.g", "rev"}
+
+
+class Meteor:
+    """METEOR 1.5, exact + stem; statistics are added up over the corpus, not scores averaged.
+
+    F = P R / (alpha P + (1 - alpha) R) over weighted matches, penalty = gamma (chunks / matches)^beta, score = F (1 -
+    penalty). Of several references the one with the best score of its own counts. A row is [draft words, reference
+    words, draft function words, reference function words, chunks, matches per (module, side, content / function)].
+
+    Args:
+        stemming: whether different words with one stem match.
+
+    Raises:
+        MissingExtraError: the Snowball stemmer is not installed.
+    """
+
+    names = ("meteor15_es",)
+
+    def __init__(self, *, stemming: bool = True) -> None:
+        stemmer = require("snowballstemmer", extra="metrics").stemmer("english")
+        self._stem = cache(stemmer.stemWord) if stemming else str
+        self._function_words = function_words()
+        self._rows: dict[tuple[str, str], FloatArray] = {}
+        modules = "exact+stem" if stemming else "exact"
+        self.variant = f"1.5, {modules}, alpha {ALPHA} beta {BETA} gamma {GAMMA} delta {DELTA}, -norm"
+
+    def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
+        """Statistics (n, 13); see ``Metric``."""
+        check_pairs(hypotheses, references)
+        rows = np.zeros((len(hypotheses), 13))
+        for row, hypothesis, texts in zip(rows, hypotheses, references, strict=True):
+            candidates = np.stack([self._row(hypothesis, text) for text in texts])
+            row[:] = candidates[int(np.argmax(self.scores(candidates)[:, 0]))]
+        return rows
+
+    def scores(self, sums: FloatArray) -> FloatArray:
+        """(..., 1) METEOR in [0, 1]."""
+        lengths, functions, chunks = sums[..., 0:2], sums[..., 2:4], sums[..., 4]
+        matches = sums[..., 5:13].reshape(*sums.shape[:-1], 2, 2, 2)  # module, side, content or function
+        credit = np.einsum("...msc,m,c->...s", matches, np.array(MODULE_WEIGHTS), np.array([DELTA, 1 - DELTA]))
+        weighted = DELTA * (lengths - functions) + (1 - DELTA) * functions
+        precision, recall = np.moveaxis(divide(credit, weighted), -1, 0)
+        mean = divide(precision * recall, ALPHA * precision + (1 - ALPHA) * recall)
+        totals = matches.sum(axis=(-3, -1))
+        penalty = GAMMA * divide(chunks, totals.mean(axis=-1)) ** BETA
+        scores: FloatArray = (mean * (1 - penalty))[..., None]
+        return scores
+
+    def _row(self, hypothesis: str, reference: str) -> FloatArray:
+        key = (hypothesis, reference)
+        if key not in self._rows:
+            self._rows[key] = self._measure(normalise(hypothesis), normalise(reference))
+        return self._rows[key]
+
+    def _measure(self, draft: list[str], reference: list[str]) -> FloatArray:
+        stems = {word: self._stem(word) for word in {*draft, *reference}}
+        matches = align(draft, reference, stems)
+        row = np.zeros(13)
+        known = self._function_words
+        chunks = count_chunks(matches)
+        whole = chunks == 1 and len(matches) == len(draft) == len(reference)
+        row[:5] = (
+            len(draft),
+            len(reference),
+            sum(word in known for word in draft),
+            sum(word in known for word in reference),
+            0 if whole else chunks,  # as released: a perfect draft has no fragments, in the corpus sum too
+        )
+        counts = row[5:].reshape(2, 2, 2)
+        for match in matches:
+            counts[match.module, 0, int(draft[match.draft] in known)] += 1
+            counts[match.module, 1, int(reference[match.reference] in known)] += 1
+        return row
+
+
+@cache
+def function_words() -> frozenset[str]:
+    """METEOR's English function words; source and licence are in the file."""
+    text = resources.files("radwright.metrics").joinpath("function_words_en.txt").read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("# "))
+
+
+def normalise(text: str) -> list[str]:
+    """Words as METEOR's ``-norm`` cuts them: symbols apart, no dash within words, dots apart except within numbers and
+    abbreviations, lower case.
+    """
+    text = _DOTS.sub(r" \1 ", _SYMBOL.sub(r" \1 ", f" {text} "))
+    text = re.sub("[`‘’]", "'", _COMMA.sub(" , ", text)).replace("''", ' " ')
+    text = _DASH.sub(r"\1 \2", text.replace("–", "-").replace("--", "-"))
+    text = _CONTRACTION.sub(" '", _LONE_QUOTE.sub(" ' ", text))
+    raw = text.split()
+    words: list[str] = []
+    for index, word in enumerate(raw):
+        stem = word[:-1]
+        if not word.endswith(".") or not stem.strip("."):
+            words.append(word)
+        elif "." in stem and any(character.isalpha() for character in stem):
+            words.append(word.replace(".", ""))
+        elif stem in _KEEP_DOT or (index + 1 < len(raw) and raw[index + 1][0].islower()):
+            words.append(word)
+        else:
+            words += [stem, "."]
+    return [word.lower() for word in words]
