@@ -1,8 +1,8 @@
 """Exact resume: one file that always holds a complete state, without a pickle in it.
 
 A state is a safetensors file (weights, buffers, averages, optimiser moments, all by parameter name) whose metadata
-hold the rest as JSON. It is written beside the old one, flushed to disk and renamed over it: a kill at any moment leaves
-the old state or the new one. Random generators are not saved: draws are keyed by (seed, step, micro-batch).
+hold the rest as JSON. It is written beside the old one, flushed to disk and renamed over it: a kill at any moment
+leaves the old state or the new one. Random generators are not saved: draws are keyed by (seed, step, micro-batch).
 """
 
 from __future__ import annotations

@@ -178,6 +178,6 @@ class Stepper:
         ]
         studies = "; ".join(", ".join(ids) for ids in everyone)
         raise TrainingError(
-            f"step {step + 1}: {what} is not finite in the micro-batch of {studies}. No weight was changed by it, and the "
-            "saved state is of an earlier step. Look at these studies; lower the learning rate or clip the gradient"
+            f"step {step + 1}: {what} is not finite in the micro-batch of {studies}. No weight was changed by it, and "
+            "the saved state is of an earlier step. Look at these studies; lower the learning rate or clip the gradient"
         )
