@@ -1,0 +1,96 @@
+"""A run as data: what is read from a recipe file and ``key=value`` overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from radwright.config import Config, apply_overrides, read_yaml
+from radwright.data.loading import AugmentationConfig, LoadingConfig
+from radwright.decoding.config import DecodingConfig
+from radwright.errors import ConfigError
+from radwright.imaging.config import ImageConfig
+from radwright.training.config import TrainConfig
+
+
+class VocabularyConfig(Config):
+    """The tokenizer, made from the train reports of the store."""
+
+    cleaning: str = "report"
+    """Name of the cleaning that reports pass through before they are cut into words."""
+    min_count: int = Field(default=3, ge=1)
+    """Words seen less often in train become unknown (R2Gen family: 3 for IU X-Ray, 10 for MIMIC-CXR)."""
+
+
+class ValidationConfig(Config):
+    """How the weights of a stage are judged: free-running decoding, never on val or test."""
+
+    split: Literal["tune"] = "tune"
+    """Studies that choose; val is scored once per reported row, by another command."""
+    max_studies: int | None = Field(default=None, ge=1)
+    """Judge on the first so many studies only, for speed; None: all."""
+    decoding: DecodingConfig | None = None
+    """Decoding while training, e.g. greedy for speed; None: the recipe's."""
+    batch_size: int = Field(default=32, ge=1)
+    """Studies decoded at once."""
+
+
+class StageConfig(Config):
+    """One stage: an objective, where its weights come from, and a schedule."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Folder of the stage in the run, and what later stages call it."""
+    objective: str = "teacher_forcing"
+    """Name in the table of objectives."""
+    settings: dict[str, Any] = {}
+    """Config of the objective."""
+    init_from: str | None = None
+    """An earlier stage's name, or a checkpoint directory, whose weights are the start; None: a new network."""
+    train: TrainConfig
+    """Length, batch, optimiser, schedule, choice of the kept weights."""
+    validation: ValidationConfig = ValidationConfig()
+    """How weights are judged."""
+
+
+class Recipe(Config):
+    """Everything that decides a run."""
+
+    store: Path
+    """Prepared store (``radwright prepare ... --out DIR``)."""
+    method: str = "vlci"
+    """Name in the table of methods, or ``module:Class``."""
+    model: dict[str, Any] = {}
+    """Config of the method."""
+    image: ImageConfig = ImageConfig()
+    """How an image becomes the network's tensor."""
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    """The tokenizer."""
+    loading: LoadingConfig = LoadingConfig()
+    """Report section, lengths, views, worker processes."""
+    augmentation: AugmentationConfig | None = None
+    """Random changes of the training images; None: none."""
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    """Trained one after the other; the last one's best weights are the run's."""
+    decoding: DecodingConfig = DecodingConfig()
+    """Stored with the checkpoint as the way to read reports out."""
+
+    @model_validator(mode="after")
+    def _stages_are_told_apart(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two stages have one name: {', '.join(names)}")
+        return self
+
+
+def read_recipe(path: Path, overrides: list[str]) -> Recipe:
+    """A recipe file with overrides set.
+
+    Raises:
+        ConfigError: the file, a key or a value is wrong; or the store's place is not given.
+    """
+    values = apply_overrides(read_yaml(path), overrides)
+    if not values.get("store"):
+        raise ConfigError(f"{path}: say which prepared store to train on: store=DIR (see `radwright prepare`)")
+    return Recipe.parse(values, where=str(path))
