@@ -53,7 +53,8 @@ def _fields_at(config: type[BaseModel], path: Iterable[str | int]) -> list[str]:
     """Field names of the model at ``path`` below ``config`` (unions and lists are looked into)."""
     models: list[type[BaseModel]] = [config]
     for part in path:
-        if isinstance(part, int):
+        # An index of a list, or the tag of a union (``strategy.beam.num_beams``): no field of its own.
+        if isinstance(part, int) or not any(part in model.model_fields for model in models):
             continue
         models = [
             m for model in models if part in model.model_fields for m in _models(model.model_fields[part].annotation)

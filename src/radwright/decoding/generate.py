@@ -1,0 +1,270 @@
+"""The one decoding loop: a value goes in, the next value comes out, until every study has its report.
+
+The encoded study and the cache live in the model's own state (``radwright.types.Decodable``). A study whose answer is
+certain leaves the batch, so a step costs only what is still open.
+
+Shape legend: B studies of the batch, C studies still decoded, W beams now, X beams next, U vocabulary size, T most
+tokens of a report, N length of the n-best list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radwright.decoding.choosers import CHOOSERS, Choice, Chooser
+from radwright.decoding.config import DecodingConfig
+from radwright.decoding.constraints import Constraints
+from radwright.decoding.ranking import NBest, Ranking
+from radwright.errors import StudyError
+from radwright.types import Batch, Decodable
+
+# A log-probability this far above 0 is no rounding: the early stop would not be exact.
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One generated report.
+
+    Attributes:
+        token_ids: without BOS and EOS.
+        score: summed log-probability (natural log) of its tokens, EOS included.
+        finished: whether it ended by EOS rather than at ``max_tokens``.
+        rank: what reports are ordered by: the score, divided by length**alpha where a length penalty is set.
+        alternatives: the rest of the n-best list, best first; shorter than asked for when the search space is.
+    """
+
+    token_ids: list[int]
+    score: float
+    finished: bool
+    rank: float
+    alternatives: tuple[Hypothesis, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that stays the same during one run."""
+
+    chooser: Chooser
+    constraints: Constraints
+    bos_id: int
+    eos_id: int
+    longest: int
+
+    @classmethod
+    def build(cls, config: DecodingConfig, *, bos_id: int, eos_id: int, suppressed_ids: Iterable[int]) -> Rules:
+        """Join the config with the tokenizer's ids."""
+        constraints = Constraints.build(config, eos_id=eos_id, suppressed_ids=suppressed_ids)
+        chooser = CHOOSERS[type(config.strategy)](config.strategy)
+        return cls(chooser, constraints, bos_id, eos_id, config.max_tokens)
+
+    @property
+    def ranking(self) -> Ranking:
+        """How complete reports are ranked."""
+        return self.chooser.ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Decoding after ``num_tokens`` steps.
+
+    Attributes:
+        state: the model's, for C studies and W beams.
+        study_ids: of the C studies still decoded.
+        rows: their rows in the batch.
+        num_tokens: tokens per live beam, BOS not counted.
+        last_CW: the token each beam feeds next.
+        tokens_CWT: all tokens so far; the first ``num_tokens`` columns count.
+        sums_CW: summed log-probabilities, minus infinity where there is no live beam.
+        best: the best complete reports of each of the C studies.
+        drafts: row of the batch -> its report, for studies that left.
+    """
+
+    state: Any
+    study_ids: tuple[str, ...]
+    rows: tuple[int, ...]
+    num_tokens: int
+    last_CW: Tensor
+    tokens_CWT: Tensor
+    sums_CW: Tensor
+    best: NBest
+    drafts: Mapping[int, Hypothesis] = field(default_factory=dict)
+
+
+def generate(
+    model: Decodable,
+    batch: Batch,
+    config: DecodingConfig,
+    *,
+    bos_id: int,
+    eos_id: int,
+    suppressed_ids: Iterable[int] = (),
+) -> list[Hypothesis]:
+    """Write a report for every study of a batch; the same as for each study alone.
+
+    Args:
+        model: start / step / reorder; put it into evaluation mode first.
+        batch: B studies, on the model's device.
+        config: strategy and limits.
+        bos_id: the token that starts a report.
+        eos_id: the token that ends it; may equal ``bos_id`` (released vocabularies).
+        suppressed_ids: never generated (PAD, BOS, UNK); ``eos_id`` among them is let through.
+
+    Returns:
+        B hypotheses in the batch's order.
+
+    Raises:
+        ConfigError: an id lies outside the model's vocabulary.
+        StudyError: the model's output for a study is NaN, above 0, or leaves no token to go on with.
+    """
+    rules = Rules.build(config, bos_id=bos_id, eos_id=eos_id, suppressed_ids=suppressed_ids)
+    if len(batch) == 0:
+        return []
+    progress = begin(model, batch, rules)
+    while progress.rows:
+        progress = advance(model, progress, rules)
+    return [progress.drafts[row] for row in range(len(batch))]
+
+
+@torch.no_grad()
+def begin(model: Decodable, batch: Batch, rules: Rules) -> Progress:
+    """Encode the studies; one beam each, fed with BOS."""
+    num_studies, device = len(batch), batch.images_BV1SS.device
+    last = torch.full((num_studies, 1), rules.bos_id, dtype=torch.int64, device=device)
+    # float64, so that sums of equal reports do not depend on how they were grouped; Apple's GPUs only have float32.
+    sums = torch.zeros((num_studies, 1), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    return Progress(
+        state=model.start(batch),
+        study_ids=tuple(batch.study_ids),
+        rows=tuple(range(num_studies)),
+        num_tokens=0,
+        last_CW=last,
+        tokens_CWT=last.new_zeros((num_studies, 1, rules.longest)),
+        sums_CW=sums,
+        best=NBest.empty(num_studies, rules.ranking.num_reports, sums, last, rules.longest),
+    )
+
+
+@torch.no_grad()
+def advance(model: Decodable, progress: Progress, rules: Rules) -> Progress:
+    """One token more for every open study; ``progress`` must not be used again.
+
+    Raises:
+        ConfigError, StudyError: see ``generate``.
+    """
+    log_probs_CWU, state = model.step(progress.state, progress.last_CW)
+    if progress.num_tokens == 0:
+        rules.constraints.check_vocabulary(log_probs_CWU.shape[-1])
+    scores = rules.constraints.apply(log_probs_CWU, progress.tokens_CWT[..., : progress.num_tokens])
+    choice = rules.chooser(scores, progress.sums_CW, progress.study_ids, progress.num_tokens)
+
+    before_CX = progress.sums_CW.gather(1, choice.parents_CX)
+    exists_CX = ~torch.isneginf(choice.sums_CX)  # True for NaN
+    broken_C = (exists_CX & ~(choice.sums_CX <= before_CX + _TOLERANCE)).any(1)
+    num_tokens = progress.num_tokens + 1
+    tokens_CXT = progress.tokens_CWT.gather(1, choice.parents_CX[..., None].expand(-1, -1, rules.longest))
+    tokens_CXT[..., num_tokens - 1] = choice.tokens_CX
+    sums_CX = torch.minimum(choice.sums_CX, before_CX)  # the sum never grows, not even by rounding
+
+    ended_CX = exists_CX & (choice.tokens_CX == rules.eos_id)
+    complete_CX = exists_CX if num_tokens == rules.longest else ended_CX
+    best = progress.best.add(_complete(rules.ranking, sums_CX, complete_CX, ended_CX, tokens_CXT, num_tokens))
+    live_CX = sums_CX.masked_fill(complete_CX, -torch.inf)
+    certain_C = is_certain(rules.ranking, live_CX, best, num_tokens, rules.longest)
+
+    in_place = torch.arange(choice.parents_CX.shape[1], device=choice.parents_CX.device)
+    same_C = (choice.parents_CX == in_place).all(1)
+    # The one place where a step waits for the device.
+    broken, certain, same = torch.stack([broken_C, certain_C, same_C]).tolist()
+    if any(broken):
+        raise StudyError(_explain(progress.study_ids[broken.index(True)], num_tokens))
+    grown = replace(
+        progress,
+        state=state,
+        num_tokens=num_tokens,
+        last_CW=choice.tokens_CX,
+        tokens_CWT=tokens_CXT,
+        sums_CW=live_CX,
+        best=best,
+    )
+    unmoved = all(same) and choice.parents_CX.shape[1] == progress.sums_CW.shape[1]
+    return _release(model, grown, choice, certain, unmoved=unmoved)
+
+
+def is_certain(ranking: Ranking, live_CW: Tensor, best: NBest, num_tokens: int, longest: int) -> Tensor:
+    """(C,) bool: nothing a live beam can still become changes the n-best list, or no beam is live."""
+    if not ranking.early_stop:
+        return torch.isneginf(live_CW).all(1)
+    # Equal is enough: among equals the report that was complete earlier is ranked first.
+    return best.ranks_CN[:, -1] >= ranking.bound(live_CW, num_tokens, longest).amax(1)
+
+
+def _complete(
+    ranking: Ranking, sums_CX: Tensor, complete_CX: Tensor, ended_CX: Tensor, tokens_CXT: Tensor, num_tokens: int
+) -> NBest:
+    """The beams that are complete after this step, as candidates for the n-best list."""
+    sums = sums_CX.masked_fill(~complete_CX, -torch.inf)
+    lengths = torch.full_like(sums, num_tokens, dtype=torch.int64)
+    return NBest(ranking.score(sums, num_tokens), sums, lengths, ended_CX, tokens_CXT)
+
+
+def _release(model: Decodable, progress: Progress, choice: Choice, certain: list[bool], *, unmoved: bool) -> Progress:
+    """Hand over the studies whose answer is certain, and put the others' beams where the choice wants them."""
+    leaving = [place for place, is_done in enumerate(certain) if is_done]
+    staying = [place for place, is_done in enumerate(certain) if not is_done]
+    drafts = dict(progress.drafts)
+    if leaving:
+        rows = torch.tensor(leaving, device=progress.sums_CW.device)
+        for place, draft in zip(leaving, _read(progress.best.select(rows)), strict=True):
+            if draft is None:
+                raise StudyError(
+                    f"study {progress.study_ids[place]!r}: every allowed token has probability zero at token "
+                    f"{progress.num_tokens}: check suppressed ids, no_repeat_ngram and the model's output"
+                )
+            drafts[progress.rows[place]] = draft
+        progress = replace(progress, drafts=drafts)
+    if not staying:
+        return replace(progress, state=None, rows=(), study_ids=())
+    if not leaving:
+        if unmoved:
+            return progress
+        studies = torch.arange(len(staying), device=choice.parents_CX.device)
+        return replace(progress, state=model.reorder(progress.state, studies, choice.parents_CX))
+    studies = torch.tensor(staying, device=choice.parents_CX.device)
+    return replace(
+        progress,
+        state=model.reorder(progress.state, studies, choice.parents_CX[studies]),
+        study_ids=tuple(progress.study_ids[place] for place in staying),
+        rows=tuple(progress.rows[place] for place in staying),
+        last_CW=progress.last_CW[studies],
+        tokens_CWT=progress.tokens_CWT[studies],
+        sums_CW=progress.sums_CW[studies],
+        best=progress.best.select(studies),
+    )
+
+
+def _read(best: NBest) -> list[Hypothesis | None]:
+    """The n-best lists as plain values: the best with its alternatives, None for an empty list."""
+    columns = (best.ranks_CN, best.sums_CN, best.lengths_CN, best.ended_CN, best.tokens_CNT)
+    studies = zip(*(column.tolist() for column in columns), strict=True)
+    drafts: list[Hypothesis | None] = []
+    for ranks, sums, lengths, ended, tokens in studies:
+        listed = [
+            Hypothesis(tokens[n][: lengths[n] - ended[n]], sums[n], ended[n], ranks[n])
+            for n in range(len(ranks))
+            if ranks[n] > -torch.inf
+        ]
+        drafts.append(replace(listed[0], alternatives=tuple(listed[1:])) if listed else None)
+    return drafts
+
+
+def _explain(study_id: str, num_tokens: int) -> str:
+    return (
+        f"study {study_id!r}: the model's log-probabilities for token {num_tokens} are NaN or above 0; the weights or "
+        "the images hold values that are not finite, half precision overflowed, or the model returns logits"
+    )

@@ -1,0 +1,199 @@
+"""Beam search: the true arg max, the released behaviour, and an early stop that never changes the answer."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_generate import SPECIAL, STUDIES, run, same
+from torch import Tensor
+from toy_decodables import EOS, ToyModel, ToyState, batch_of, log_prob_of, released_beam_search
+
+from radwright.decoding.config import Beam, DecodingConfig
+from radwright.decoding.generate import generate
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("penalty", [-0.7, 0.0, 0.9])
+@pytest.mark.parametrize(("num_tokens", "longest"), [(3, 4), (4, 3)])
+def test_wide_beam_finds_the_best_of_all_reports(seed: int, penalty: float, num_tokens: int, longest: int) -> None:
+    model = ToyModel(num_tokens, seed=seed, sharpness=1.0, eos_bias=-0.5)
+    everything = []
+    for length in range(1, longest + 1):
+        for tokens in itertools.product(range(num_tokens), repeat=length):
+            if EOS not in tokens[:-1] and (tokens[-1] == EOS or length == longest):
+                total = log_prob_of(model, batch_of("anna"), list(tokens))
+                everything.append((total / length**penalty, [token for token in tokens if token != EOS]))
+    everything.sort(reverse=True)
+    beam = Beam(num_beams=num_tokens**longest, length_penalty=penalty, num_reports=5)
+    config = DecodingConfig(strategy=beam, max_tokens=longest)
+    draft = generate(model, batch_of("anna"), config, bos_id=0, eos_id=EOS)[0]
+    for report, (rank, tokens) in zip((draft, *draft.alternatives), everything, strict=False):
+        assert report.token_ids == tokens
+        assert report.rank == pytest.approx(rank, abs=1e-9)
+    assert len(draft.alternatives) == 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    num_tokens=st.integers(2, 12),
+    num_beams=st.integers(1, 5),
+    num_steps=st.integers(1, 8),
+    eos_bias=st.floats(-4, 3),
+    sharpness=st.floats(0.1, 6),
+)
+def test_winner_is_the_released_search_s(
+    seed: int, num_tokens: int, num_beams: int, num_steps: int, eos_bias: float, sharpness: float
+) -> None:
+    """Id 0 is BOS, EOS and PAD; the released search runs every step and parks finished beams at -1000."""
+    model = ToyModel(num_tokens, seed=seed, sharpness=sharpness, eos_bias=eos_bias, eos_id=0)
+    for early_stop in (True, False):
+        config = DecodingConfig(strategy=Beam(num_beams=num_beams, early_stop=early_stop), max_tokens=num_steps)
+        drafts = generate(model, batch_of("anna", "bela"), config, bos_id=0, eos_id=0, suppressed_ids=[0])
+        for study_id, draft in zip(("anna", "bela"), drafts, strict=True):
+            tokens, total = released_beam_search(model, batch_of(study_id), num_beams=num_beams, num_steps=num_steps)
+            assert draft.token_ids == tokens
+            assert draft.score == pytest.approx(total, abs=1e-9)
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    num_tokens=st.integers(5, 15),
+    num_beams=st.integers(1, 6),
+    num_reports=st.integers(1, 6),
+    longest=st.integers(1, 14),
+    penalty=st.floats(-2, 2) | st.sampled_from([0.0, 1.0, -10.0, 10.0]),
+    eos_bias=st.floats(-3, 4),
+    sharpness=st.floats(0, 8),
+    least=st.integers(1, 5),
+    ngram=st.integers(0, 3),
+)
+def test_early_stop_changes_no_answer(
+    seed: int,
+    num_tokens: int,
+    num_beams: int,
+    num_reports: int,
+    longest: int,
+    penalty: float,
+    eos_bias: float,
+    sharpness: float,
+    least: int,
+    ngram: int,
+) -> None:
+    """Also with sharpness 0, where every report of a length ties with every other."""
+    model = ToyModel(num_tokens, seed=seed, sharpness=sharpness, eos_bias=eos_bias)
+    drafts = [
+        run(
+            model,
+            batch_of("anna", "bela", "cyril"),
+            Beam(
+                num_beams=num_beams,
+                length_penalty=penalty,
+                num_reports=min(num_reports, num_beams),
+                early_stop=early_stop,
+            ),
+            max_tokens=longest,
+            min_tokens=min(least, longest),
+            no_repeat_ngram=ngram,
+        )
+        for early_stop in (True, False)
+    ]
+    for one, other in zip(*drafts, strict=True):
+        same(one, other)
+
+
+@pytest.mark.parametrize("penalty", [-1.0, 0.0, 1.0])
+def test_early_stop_saves_steps(penalty: float) -> None:
+    steps = []
+    for early_stop in (True, False):
+        model = ToyModel(13, seed=1, sharpness=2.0, eos_bias=1.0)
+        beam = Beam(num_beams=4, length_penalty=penalty, early_stop=early_stop)
+        run(model, batch_of(*STUDIES), beam, max_tokens=40)
+        steps.append(sum(num_studies for num_studies, _ in model.grids))
+    assert steps[0] < steps[1]
+
+
+def test_length_penalty_favours_long_reports_and_a_negative_one_short_reports() -> None:
+    lengths = {}
+    for alpha in (-1.0, 0.0, 1.5):
+        beam = Beam(num_beams=4, length_penalty=alpha)
+        drafts = [
+            draft for seed in range(6) for draft in run(ToyModel(9, seed=seed, eos_bias=1), batch_of(*STUDIES), beam)
+        ]
+        lengths[alpha] = sum(len(draft.token_ids) for draft in drafts)
+        for draft in drafts:
+            assert draft.rank == pytest.approx(draft.score / (len(draft.token_ids) + draft.finished) ** alpha)
+    assert lengths[-1.0] < lengths[0.0] < lengths[1.5]
+
+
+def test_n_best_list_is_sorted_and_distinct() -> None:
+    drafts = run(ToyModel(13, seed=3, sharpness=1.0), batch_of(*STUDIES), Beam(num_beams=6, num_reports=6))
+    for draft in drafts:
+        reports = [draft, *draft.alternatives]
+        assert len(reports) == 6
+        assert [report.rank for report in reports] == sorted((report.rank for report in reports), reverse=True)
+        assert len({(tuple(report.token_ids), report.finished) for report in reports}) == 6
+
+
+def test_more_beams_than_candidates() -> None:
+    """Two tokens are allowed, EOS among them: at step t there are at most two candidates, whatever the width."""
+    model = ToyModel(5, seed=0)
+    drafts = run(model, batch_of("anna", "bela"), Beam(num_beams=50, num_reports=50), max_tokens=4)
+    for draft in drafts:
+        reports = {tuple(report.token_ids): report.finished for report in (draft, *draft.alternatives)}
+        assert reports == {(): True, (4,): True, (4, 4): True, (4, 4, 4): True, (4, 4, 4, 4): False}
+    assert [width for _, width in model.grids][:2] == [1, 5], "no wider than there are candidates"
+
+
+class Level(ToyModel):
+    """Every token is as likely as every other, whatever came before."""
+
+    def step(self, state: ToyState, token_ids_BW: Tensor) -> tuple[Tensor, ToyState]:
+        log_probs, after = super().step(state, token_ids_BW)
+        return torch.full_like(log_probs, -2.0), after
+
+
+def test_ties_go_to_the_lower_beam_then_the_lower_token() -> None:
+    for studies in (("anna",), STUDIES):
+        drafts = run(Level(300), batch_of(*studies), Beam(num_beams=3, num_reports=3), max_tokens=3, min_tokens=3)
+        for draft in drafts:
+            assert [draft.token_ids, *(other.token_ids for other in draft.alternatives)] == [
+                [4, 4],
+                [4, 4, 4],
+                [4, 4, 5],
+            ]
+            assert [draft.finished, *(other.finished for other in draft.alternatives)] == [True, False, False]
+
+
+def test_ties_in_rank_go_to_the_report_that_was_complete_first() -> None:
+    class Certain(ToyModel):
+        """EOS and token 4 at 1/2 first, then EOS for sure."""
+
+        def step(self, state: ToyState, token_ids_BW: Tensor) -> tuple[Tensor, ToyState]:
+            _, after = super().step(state, token_ids_BW)
+            log_probs = torch.full((*token_ids_BW.shape, 9), -50.0)
+            first = after.fed_BWT.shape[-1] == 1
+            log_probs[..., EOS] = -0.5 if first else 0.0
+            log_probs[..., 4] = -0.5 if first else -50.0
+            return log_probs, after
+
+    for early_stop in (True, False):
+        beam = Beam(num_beams=2, num_reports=2, early_stop=early_stop)
+        draft = run(Certain(9), batch_of("anna"), beam, max_tokens=4)[0]
+        assert draft.token_ids == []
+        assert draft.alternatives[0].token_ids == [4]
+        assert draft.rank == draft.alternatives[0].rank == -0.5
+
+
+def test_suppressed_ids_take_no_beam() -> None:
+    model = ToyModel(6, seed=0)  # tokens 1 (EOS), 4 and 5 remain
+    drafts = run(model, batch_of(*STUDIES), Beam(num_beams=3, num_reports=3), max_tokens=2)
+    for draft in drafts:
+        assert len(draft.alternatives) == 2
+        for report in (draft, *draft.alternatives):
+            assert not set(report.token_ids) & set(SPECIAL)
