@@ -54,15 +54,17 @@ def _schema() -> Any:
 def study_row(study: Study) -> dict[str, Any]:
     """One study as a row of plain values, its images read.
 
+    An image is named by its study, its place in it, and its file's name: a store never holds a path.
+
     Raises:
         OSError, KeyError: an image cannot be read.
     """
     views = []
-    for view in study.views:
+    for number, view in enumerate(study.views):
         width, height = view.original_size or (None, None)
         views.append(
             {
-                "name": view.image.name,
+                "name": f"{study.study_id}/{number} ({_last_part(view.image.name)})",
                 "position": view.position,
                 "original_width_px": width,
                 "original_height_px": height,
@@ -72,6 +74,10 @@ def study_row(study: Study) -> dict[str, Any]:
     row: dict[str, Any] = {"study_id": study.study_id, "patient_id": study.patient_id, "split": study.split}
     row |= {section: study.sections.get(section) for section in SECTIONS}
     return row | {"extra": json.dumps(study.extra, ensure_ascii=False) if study.extra else None, "views": views}
+
+
+def _last_part(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1].rsplit("::", 1)[-1]
 
 
 def _row_study(row: Mapping[str, Any]) -> Study:
@@ -170,6 +176,15 @@ class PreparedStore:
         return tuple(self._column("study_id"))
 
     @cached_property
+    def positions(self) -> tuple[tuple[ViewPosition, ...], ...]:
+        """Positions of every study's views, in order, without touching the images."""
+        return tuple(
+            tuple(_position(name) for name in names)
+            for number in range(len(self.shards))
+            for names in self._shard(number).positions()
+        )
+
+    @cached_property
     def splits(self) -> tuple[str | None, ...]:
         """Split of every study, in order."""
         return tuple(self._column("split"))
@@ -219,7 +234,7 @@ class Shard:
         num_studies: rows in it (its other references were skipped).
         num_bytes: size of the file.
         sha256: checksum of the file.
-        skipped: (study_id, reason) of the references that were left out.
+        skipped: (study_id, kind, reason) of the references that were left out.
     """
 
     file: str
@@ -228,12 +243,12 @@ class Shard:
     num_studies: int
     num_bytes: int
     sha256: str
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str, str], ...]
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Shard:
         """The shard that a row of ``shards.jsonl`` describes."""
-        return cls(**{**row, "skipped": tuple((study_id, reason) for study_id, reason in row["skipped"])})
+        return cls(**{**row, "skipped": tuple((study_id, kind, reason) for study_id, kind, reason in row["skipped"])})
 
     def row(self) -> dict[str, Any]:
         """Plain values for ``shards.jsonl``."""
@@ -249,6 +264,8 @@ class _OpenShard:
         try:
             self.reader = pa.ipc.open_file(pa.memory_map(str(path)))
             batches = [self.reader.get_batch(number) for number in range(self.reader.num_record_batches)]
+            for batch in batches:
+                batch.validate()
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, str(error)) from error
         self.batches = batches
@@ -263,6 +280,13 @@ class _OpenShard:
             return {name: batch.column(name)[inner].as_py() for name in names}
         except (_pyarrow().ArrowException, ValueError, OSError) as error:
             raise _damaged(self.path, str(error)) from error
+
+    def positions(self) -> Iterator[list[str]]:
+        for batch in self.batches:
+            views = batch.column("views")
+            names = views.values.field("position").to_pylist()
+            ends = views.offsets.to_pylist()
+            yield from (names[start:end] for start, end in itertools.pairwise(ends))
 
     def column(self, name: str) -> Iterator[Any]:
         for batch in self.batches:

@@ -31,7 +31,7 @@ class StoreWriter:
         self.next_reference = shards[-1].end_reference if shards else 0
         self._number = len(shards)
         self._first = self.next_reference
-        self._skipped: list[tuple[str, str]] = []
+        self._skipped: list[tuple[str, str, str]] = []
         self._rows: list[dict[str, Any]] = []
         self._row_bytes = 0
         self._open: ShardFile | None = None
@@ -61,9 +61,9 @@ class StoreWriter:
         if written >= SHARD_BYTES or count >= SHARD_STUDIES:
             self._finish_shard()
 
-    def skip(self, study_id: str, reason: str) -> None:
+    def skip(self, study_id: str, kind: str, reason: str) -> None:
         """Record that the next reference's study is left out, and why."""
-        self._skipped.append((study_id, reason))
+        self._skipped.append((study_id, kind, reason))
         self.next_reference += 1
 
     def _write_batch(self) -> None:

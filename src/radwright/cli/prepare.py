@@ -1,0 +1,114 @@
+"""``radwright prepare``: a dataset becomes a prepared store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def prepare(
+    source: Path = typer.Argument(..., metavar="SOURCE", help="Folder, archive or table of the dataset."),
+    format: str = typer.Option(
+        ..., "--format", metavar="F", help="r2gen, openi, mimic-cxr, table, phantom, or module:Class."
+    ),
+    out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder of the store; nothing is written elsewhere."),
+    target: str = typer.Option("findings", help="What a report is: findings, impression or findings+impression."),
+    workers: int | None = typer.Option(None, min=1, help="Processes; default: all cores."),
+    column: list[str] = typer.Option(
+        [], "--column", metavar="NAME=COLUMN", help="For --format table, e.g. image=filename, view=projection."
+    ),
+    option: list[str] = typer.Option([], "--option", metavar="KEY=VALUE", help="An option of the format."),
+    as_split: str | None = typer.Option(None, help="Put every study into this split: train, tune, val or test."),
+    limit: int | None = typer.Option(None, min=1, help="Take the first N studies only."),
+    allow_patient_overlap: bool = typer.Option(
+        False, "--allow-patient-overlap", help="Go on where a patient is in two splits."
+    ),
+    keep_without_report: bool = typer.Option(
+        False, "--keep-without-report", help="Keep studies whose report is empty."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
+) -> None:
+    """Turn a dataset into a prepared store; interrupted, the same command goes on where it stopped.
+
+    A study that cannot be used is left out and listed with its reason in DIR/skipped.jsonl; the exit status is 0 then,
+    and the summary says how many. Where no study can be used, and where patients are in two splits, it is 1.
+    """
+    from radwright.cli.progress import progress_bar
+    from radwright.data.prepare import PrepareConfig
+    from radwright.data.prepare import prepare as prepare_store
+
+    values = {
+        "format": format,
+        "options": _options(column, option),
+        "target": target,
+        "as_split": as_split,
+        "limit": limit,
+        "allow_patient_overlap": allow_patient_overlap,
+        "keep_without_report": keep_without_report,
+        "workers": workers or _num_cores(),
+    }
+    config = PrepareConfig.parse(values, where="radwright prepare")
+    with progress_bar("preparing", total=None) as bar:
+
+        def show(done: int, total: int, skipped: int) -> None:
+            bar.progress.update(bar.task, completed=done, total=total)
+
+        summary = prepare_store(source, out, config, on_progress=show)
+    if as_json:
+        print(json.dumps({"out": str(out), **summary}))
+    else:
+        _print_summary(out, summary)
+
+
+def _options(columns: list[str], options: list[str]) -> dict[str, Any]:
+    from radwright.config import apply_overrides
+    from radwright.errors import ConfigError
+
+    values = apply_overrides({}, options)
+    for text in columns:
+        name, equals, column = text.partition("=")
+        if not (equals and name and column):
+            raise ConfigError(f"--column {text!r}: write it as NAME=COLUMN, e.g. image=filename")
+        values.setdefault("columns", {})[name] = column
+    return values
+
+
+def _num_cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _print_summary(out: Path, summary: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("split", "studies", "patients", "views", "words (median, max)", "reports also in train", box=None)
+    for name, split in summary["splits"].items():
+        words = split["report_words"]
+        repeated = split.get("reports_also_in_train")
+        table.add_row(
+            name,
+            str(split["studies"]),
+            str(split["patients"]),
+            str(split["views"]),
+            f"{words['median']}, {words['max']}",
+            "" if repeated is None else f"{repeated} ({repeated / max(1, split['reports']):.0%})",
+        )
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(f"{summary['studies']} studies in {out}", highlight=False)
+    if summary["views_left_out"]:
+        console.print(f"{summary['views_left_out']} images known to be bad were left out of their studies")
+    if summary["skipped"]:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in summary["skipped_by_kind"].items())
+        console.print(f"{summary['skipped']} studies skipped ({kinds}): see {out / 'skipped.jsonl'}", highlight=False)
+    overlap = summary["patients_across_splits"]
+    if overlap["patients"]:
+        console.print(f"{overlap['patients']} patients are in more than one split (allowed): scores will be too good")
+    if summary["resumed_from"] == summary["studies"] + summary["skipped"]:
+        console.print("it was complete already, and its checksums are right", highlight=False)

@@ -1,0 +1,247 @@
+"""From a dataset to a prepared store: in parallel, in a fixed order, resumable, with every image decoded once.
+
+What cannot be used is recorded with its reason and left out; what would make scores meaningless (a patient in two
+splits) stops before any work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from radwright.config import Config
+from radwright.data import files
+from radwright.data.reports import Target
+from radwright.data.sources.base import Source, StudyReference
+from radwright.data.splits import assign_splits, patient_of
+from radwright.data.store import HEADER, REPORTS, SHARDS, SKIPPED, STORE_VERSION, SUMMARY, PreparedStore, read_header
+from radwright.data.summary import report_rows, summarise
+from radwright.data.workers import Task, run_tasks
+from radwright.data.writing import StoreWriter, finished_shards
+from radwright.errors import SourceError, StoreError
+from radwright.imaging.config import ImageConfig
+from radwright.tables import SOURCES, resolve
+from radwright.types import Split
+
+Progress = Callable[[int, int, int], None]
+"""Called with (references done, references in all, studies skipped so far)."""
+
+
+class PrepareConfig(Config):
+    """How a dataset is prepared. Everything here but ``workers`` shows in the store."""
+
+    format: str
+    """A name in ``radwright.tables.SOURCES``, or ``module:Class``."""
+
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The source's own options."""
+
+    target: Target = "findings"
+    """What a report is: its findings, its impression, or both."""
+
+    as_split: Split | None = None
+    """Put every study into this split, whatever the dataset says (an outside test set)."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Take the first studies only."""
+
+    allow_patient_overlap: bool = False
+    """Go on where a patient's studies are in two splits; it is reported all the same."""
+
+    keep_without_report: bool = False
+    """Keep studies without a report (pre-training on images, drafting)."""
+
+    image: ImageConfig = Field(default_factory=ImageConfig)
+    """Its limits are held when images are checked; size and fit do not matter here."""
+
+    workers: int = Field(default=1, ge=1)
+    """Processes. The store is the same for any number."""
+
+
+def prepare(path: Path, out: Path, config: PrepareConfig, *, on_progress: Progress | None = None) -> dict[str, Any]:
+    """Turn the dataset at ``path`` into a store at ``out``; finish one that an earlier run left unfinished.
+
+    Returns:
+        The summary, as in ``report.json``: counts per split, skipped studies by kind, duplicates, lengths. Its
+        ``resumed_from`` is the number of studies that an earlier run had done.
+
+    Raises:
+        SourceError: the dataset cannot be read, a patient is in two splits, or no study of it can be used.
+        ConfigError: unknown format or option.
+        StoreError: ``out`` holds something else.
+        OutputError: ``out`` is full, read-only, or being written by another process.
+    """
+    source: Source = resolve(SOURCES, config.format, kind="dataset format")(path, config.options)
+    tasks, overlap = plan(source, config, path)
+    header = _header(path, config, tasks)
+    with files.output_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with files.folder_lock(out):
+        already = _start(out, header)
+        if already:
+            return already
+        return _write(source, tasks, overlap, out, config, header, on_progress)
+
+
+def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task], dict[str, Any]]:
+    """Decide what happens to every study before any of them is loaded.
+
+    Returns:
+        A task per reference, and which patients are in several splits.
+
+    Raises:
+        SourceError: no studies, or (unless allowed) a patient in several splits.
+    """
+    references = list(source.references())[: config.limit]
+    if not references:
+        raise SourceError(f"{path}: has no studies")
+    splits = [config.as_split] * len(references) if config.as_split else assign_splits(references)
+    tasks = [
+        Task(reference, split, *refusal)
+        for reference, split, refusal in zip(references, splits, _refusals(references), strict=True)
+    ]
+    overlap = _patients_across_splits(tasks)
+    if overlap["patients"] and not config.allow_patient_overlap:
+        listed = "; ".join(f"{patient} in {', '.join(names)}" for patient, names in overlap["examples"].items())
+        raise SourceError(
+            f"{path}: {overlap['patients']} patients are in more than one split, so scores would be too good: {listed}."
+            " Correct the splits, leave the split column out, or say --allow-patient-overlap"
+        )
+    return tasks, overlap
+
+
+def _refusals(references: Sequence[StudyReference]) -> list[tuple[str, str]]:
+    """(kind, reason) for every reference that cannot be told apart from another one; empty texts for the good ones."""
+    patients: dict[str, set[str]] = {}
+    for reference in references:
+        patients.setdefault(reference.study_id, set()).add(reference.patient_id)
+    seen: set[str] = set()
+    refusals = []
+    for reference in references:
+        study_id = reference.study_id
+        if len(patients[study_id]) > 1:
+            named = ", ".join(sorted(patients[study_id]))
+            refusals.append(("two patients", f"study {study_id}: names two patients: {named}"))
+        elif study_id in seen:
+            refusals.append(("duplicate id", f"study {study_id}: this id was used before; the first study keeps it"))
+        else:
+            refusals.append(("", ""))
+        seen.add(study_id)
+    return refusals
+
+
+def _patients_across_splits(tasks: Sequence[Task], num_examples: int = 5) -> dict[str, Any]:
+    splits: dict[str, set[str]] = {}
+    for task in tasks:
+        if not task.refusal:
+            splits.setdefault(patient_of(task.reference), set()).add(task.split)
+    found = {patient: sorted(names) for patient, names in splits.items() if len(names) > 1}
+    return {"patients": len(found), "examples": dict(list(found.items())[:num_examples])}
+
+
+def _header(path: Path, config: PrepareConfig, tasks: Sequence[Task]) -> dict[str, Any]:
+    """What makes this store this store; a run that resumes must have the same."""
+    digest = hashlib.sha256()
+    for task in tasks:
+        digest.update(files.json_line([task.reference.study_id, task.reference.patient_id, task.split, task.refusal]))
+    return {
+        "version": STORE_VERSION,
+        "source": path.name,
+        **{name: value for name, value in config.plain().items() if name != "workers"},
+        "num_references": len(tasks),
+        "references_sha256": digest.hexdigest(),
+        "complete": False,
+    }
+
+
+def _start(out: Path, header: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Make the folder a store of this header; the summary, where it is complete already.
+
+    Raises:
+        StoreError: the folder holds something else.
+    """
+    if not (out / HEADER).exists():
+        strangers = [entry.name for entry in out.iterdir() if not entry.name.startswith(files.TEMPORARY_PREFIX)]
+        if strangers:
+            raise StoreError(f"{out}: is not empty (it holds {sorted(strangers)[0]}); choose another --out")
+        files.write_lines(out / HEADER, [header])
+        return None
+    found = read_header(out)
+    different = [name for name in header if name != "complete" and found.get(name) != header[name]]
+    if different:
+        raise StoreError(
+            f"{out}: holds a store made from another {' and '.join(different)}; choose another --out, or delete it"
+        )
+    if not found["complete"]:
+        return None
+    PreparedStore(out).verify()
+    return {**read_summary(out), "resumed_from": found["num_references"]}
+
+
+def _write(
+    source: Source,
+    tasks: Sequence[Task],
+    overlap: Mapping[str, Any],
+    out: Path,
+    config: PrepareConfig,
+    header: Mapping[str, Any],
+    on_progress: Progress | None,
+) -> dict[str, Any]:
+    shards = finished_shards(out)
+    num_skipped = sum(len(shard.skipped) for shard in shards)
+    with StoreWriter(out, shards) as writer:
+        start = writer.next_reference
+        if on_progress:
+            on_progress(start, len(tasks), num_skipped)
+        with closing(run_tasks(source, tasks[start:], config)) as outcomes:
+            for outcome in outcomes:
+                if outcome.row is not None:
+                    writer.add(outcome.row)
+                else:
+                    writer.skip(outcome.study_id, outcome.kind, outcome.reason)
+                    num_skipped += 1
+                if on_progress:
+                    on_progress(writer.next_reference, len(tasks), num_skipped)
+    return {**_finish(out, config, overlap, header), "resumed_from": start}
+
+
+def _finish(out: Path, config: PrepareConfig, overlap: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what is derived from the shards, then mark the store complete."""
+    skipped = [entry for shard in finished_shards(out) for entry in shard.skipped]
+    names = ("study_id", "kind", "reason")
+    files.write_lines(out / SKIPPED, (dict(zip(names, entry, strict=True)) for entry in skipped))
+    store = PreparedStore(out, allow_incomplete=True)
+    if not len(store):
+        with files.output_errors(out):
+            (out / SHARDS).unlink(missing_ok=True)
+        raise SourceError(
+            f"none of {len(skipped)} studies can be used; the first: {skipped[0][2]} (all: {out / SKIPPED})"
+        )
+    files.write_lines(out / REPORTS, report_rows(store, config.target))
+    summary = {
+        "source": header["source"],
+        "format": config.format,
+        "target": config.target,
+        **summarise(store, config.target, skipped),
+        "patients_across_splits": dict(overlap),
+    }
+    files.write_lines(out / SUMMARY, [summary])
+    files.write_lines(out / HEADER, [{**header, "complete": True, "num_studies": len(store)}])
+    return summary
+
+
+def read_summary(out: Path) -> dict[str, Any]:
+    """What ``report.json`` of a finished store says.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    lines = files.read_lines(out / SUMMARY)
+    if len(lines) != 1:
+        raise StoreError(f"{out / SUMMARY}: is missing or damaged; delete the folder and prepare it again")
+    return dict(lines[0])

@@ -1,0 +1,98 @@
+"""What a prepared store holds: counts, lengths, duplicate reports; and the reports as rows for scoring."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from radwright.data.reports import Target, report_text
+from radwright.data.store import PreparedStore
+from radwright.text.cleaning import clean_report
+from radwright.types import SPLITS, Study
+
+
+def report_rows(store: PreparedStore, target: Target) -> Iterator[dict[str, str | None]]:
+    """A row per study for ``reports.jsonl``: study_id, split, report (uncleaned), patient_id."""
+    for study in _texts(store):
+        yield {
+            "study_id": study.study_id,
+            "split": study.split,
+            "report": report_text(study, target),
+            "patient_id": study.patient_id,
+        }
+
+
+def summarise(store: PreparedStore, target: Target, skipped: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    """Counts of a store, without reading its images.
+
+    Args:
+        store: complete or not.
+        target: what counts as the report.
+        skipped: (study_id, kind, reason) of the studies that were left out.
+
+    Returns:
+        Plain values: studies, views, skipped (by kind), and per split studies, patients, views, reports' lengths in
+        words, and how many reports occur word for word (after cleaning) in train.
+    """
+    tallies = {name: _Tally() for name in SPLITS}
+    left_out = 0
+    for study, positions in zip(_texts(store), store.positions, strict=True):
+        tallies[study.split or "test"].add(study, len(positions), report_text(study, target))
+        left_out += len(study.extra.get("views_left_out", ()))
+    train = set(tallies["train"].digests)
+    positions_of = Counter(position for positions in store.positions for position in positions)
+    return {
+        "studies": len(store),
+        "views": sum(positions_of.values()),
+        "views_by_position": dict(sorted(positions_of.items())),
+        "views_left_out": left_out,
+        "skipped": len(skipped),
+        "skipped_by_kind": dict(Counter(kind for _, kind, _ in skipped).most_common()),
+        "splits": {name: tally.plain(train, name) for name, tally in tallies.items() if tally.num_studies},
+    }
+
+
+class _Tally:
+    """Counts of one split; 8 bytes and an integer are kept per study."""
+
+    def __init__(self) -> None:
+        self.num_studies = 0
+        self.num_views: Counter[int] = Counter()
+        self.patients: set[str] = set()
+        self.num_words: list[int] = []
+        self.digests: list[bytes] = []
+
+    def add(self, study: Study, num_views: int, report: str) -> None:
+        self.num_studies += 1
+        self.num_views[num_views] += 1
+        self.patients.add(study.patient_id or study.study_id)
+        cleaned = clean_report(report)
+        if cleaned:
+            self.num_words.append(sum(word != "." for word in cleaned.split()))
+            self.digests.append(hashlib.sha256(cleaned.encode()).digest()[:8])
+
+    def plain(self, train: set[bytes], name: str) -> dict[str, Any]:
+        words = sorted(self.num_words) or [0]
+        values: dict[str, Any] = {
+            "studies": self.num_studies,
+            "patients": len(self.patients),
+            "views": sum(number * count for number, count in self.num_views.items()),
+            "views_per_study": {str(number): count for number, count in sorted(self.num_views.items())},
+            "reports": len(self.num_words),
+            "report_words": {
+                "mean": round(sum(words) / len(words), 1),
+                "median": words[len(words) // 2],
+                "percentile_95": words[min(len(words) - 1, len(words) * 95 // 100)],
+                "max": words[-1],
+            },
+            "repeated_reports": len(self.digests) - len(set(self.digests)),
+        }
+        if name != "train":
+            values["reports_also_in_train"] = sum(digest in train for digest in self.digests)
+        return values
+
+
+def _texts(store: PreparedStore) -> Iterator[Study]:
+    return (store.study(index, images=False) for index in range(len(store)))

@@ -1,0 +1,173 @@
+"""Loading and checking studies, in this process or in several, with the outcomes in the order of the tasks."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import zipfile
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from radwright.data.reports import Target, report_text
+from radwright.data.sources.base import Source, StudyReference
+from radwright.data.store import study_row
+from radwright.errors import ImageError, SourceError, StudyError
+from radwright.imaging.config import ImageConfig
+from radwright.imaging.decode import decode, png_bytes, probe
+from radwright.text.cleaning import is_empty_report
+from radwright.types import ImageInMemory, Split, View
+
+_CHUNK = 4
+_CHUNKS_AHEAD = 3
+"""Per process: how far loading runs ahead of writing, and with it the memory that waiting images take."""
+
+
+class LoadingConfig(Protocol):
+    """What loading needs to know of ``PrepareConfig``."""
+
+    @property
+    def target(self) -> Target: ...  # noqa: D102
+
+    @property
+    def keep_without_report(self) -> bool: ...  # noqa: D102
+
+    @property
+    def image(self) -> ImageConfig: ...  # noqa: D102
+
+    @property
+    def workers(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One reference, the split it gets, and why it is refused before it is loaded (kind and reason, empty if not)."""
+
+    reference: StudyReference
+    split: Split
+    refusal_kind: str = ""
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A study's row for the store, or (row None) the kind of reason and the reason why it is left out."""
+
+    study_id: str
+    row: dict[str, Any] | None = None
+    kind: str = ""
+    reason: str = ""
+
+
+def run_tasks(source: Source, tasks: Sequence[Task], config: LoadingConfig) -> Generator[Outcome, None, None]:
+    """Outcomes of all tasks, in order; close the iterator to stop early.
+
+    Raises:
+        SourceError: a worker process died (out of memory, killed).
+    """
+    if config.workers == 1 or len(tasks) <= _CHUNK:
+        worker = Worker(source, config)
+        for task in tasks:
+            yield worker.outcome(task)
+        return
+    chunks = deque(list(tasks[start : start + _CHUNK]) for start in range(0, len(tasks), _CHUNK))
+    # Spawned, not forked: the parent may hold threads (a progress bar) and locks.
+    pool = ProcessPoolExecutor(
+        min(config.workers, len(chunks)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(source, config),
+    )
+    try:
+        running: deque[Future[list[Outcome]]] = deque()
+        while chunks or running:
+            while chunks and len(running) < config.workers * _CHUNKS_AHEAD:
+                running.append(pool.submit(_run_chunk, chunks.popleft()))
+            yield from running.popleft().result()
+    except BrokenProcessPool as error:
+        raise SourceError(
+            "a worker process died, most likely out of memory; run the same command again with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Worker:
+    """Turns a task into an outcome."""
+
+    def __init__(self, source: Source, config: LoadingConfig) -> None:
+        self.source = source
+        self.config = config
+
+    def outcome(self, task: Task) -> Outcome:
+        """Load, check, read. Whatever is wrong with one study becomes its reason."""
+        study_id = task.reference.study_id
+        if task.refusal:
+            return Outcome(study_id, None, task.refusal_kind, task.refusal)
+        try:
+            study = replace(self.source.load(task.reference), split=task.split)
+            if not study.views:
+                raise StudyError(f"study {study_id}: has no image")
+            wanted = self.source.has_reports and not self.config.keep_without_report
+            if wanted and is_empty_report(report_text(study, self.config.target)):
+                reason = f"study {study_id}: its {self.config.target} is empty or holds nothing but gaps (XXXX)"
+                return Outcome(study_id, None, "empty report", reason)
+            checked = replace(study, views=tuple(self._checked(view) for view in study.views))
+            return Outcome(study_id, study_row(checked))
+        except ImageError as error:
+            return Outcome(study_id, None, "image", str(error))
+        except StudyError as error:
+            return Outcome(study_id, None, "study", str(error))
+
+    def _checked(self, view: View) -> View:
+        """The view with its bytes read and decoded once; DICOM becomes a PNG of the same pixels.
+
+        Raises:
+            ImageError: the bytes cannot be had or decoded.
+        """
+        name, limits = view.image.name, self.config.image
+        try:
+            data = view.image.read()
+        except FileNotFoundError as error:
+            raise ImageError(f"{name}: is missing") from error
+        except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ImageError(f"{name}: cannot be read: {error}") from error
+        if len(data) > limits.max_bytes:
+            raise ImageError(f"{name}: has {len(data)} bytes, more than max_bytes = {limits.max_bytes}")
+        encoded = probe(data, name=name, max_pixels=limits.max_pixels)
+        if encoded.kind != "DICOM":
+            # A JPEG's whole stream is read at 1/8 of its size, too: enough to find what is damaged.
+            decode(encoded, at_least=(1, 1))
+            return replace(view, image=ImageInMemory(name, data))
+        from radwright.imaging.dicom import dicom_position
+
+        position = dicom_position(data, name=name) if view.position == "unknown" else view.position
+        return replace(view, image=ImageInMemory(name, png_bytes(decode(encoded))), position=position)
+
+
+_worker: Worker | None = None
+
+
+def _start_worker(source: Source, config: LoadingConfig) -> None:
+    global _worker  # what a pool's initializer has to offer
+    _worker = Worker(source, config)
+    # The parent answers Ctrl-C; and a worker must not outlive a parent that was killed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run_chunk(tasks: list[Task]) -> list[Outcome]:
+    assert _worker is not None
+    return [_worker.outcome(task) for task in tasks]
