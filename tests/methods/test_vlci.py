@@ -11,9 +11,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from radwright.decoding.config import Beam, DecodingConfig, Greedy
+from radwright.decoding.generate import generate
 from radwright.methods.cmcrl.front_door import FrontDoor
 from radwright.methods.cmcrl.released import translate
-from radwright.methods.cmcrl.vlci import Vlci, VlciConfig
+from radwright.methods.cmcrl.vlci import EncodedStudies, Vlci, VlciConfig
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.types import Batch
 
@@ -165,6 +167,22 @@ def test_reordered_beams_equal_recomputation(system: str) -> None:
                     assert (expected[0, 0] - log_probs[row, beam]).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize("system", ["baseline", "vlci"])
+def test_beam_one_is_greedy_and_batched_drafts_equal_single_ones(system: str) -> None:
+    model, batch = build(**SYSTEMS[system]), random_batch()
+    ids = {"bos_id": 1, "eos_id": 2, "suppressed_ids": (0, 1)}
+    greedy = generate(model, batch, DecodingConfig(strategy=Greedy(), max_tokens=15), **ids)  # type: ignore[arg-type]
+    beam1 = generate(model, batch, DecodingConfig(strategy=Beam(num_beams=1), max_tokens=15), **ids)  # type: ignore[arg-type]
+    assert [h.token_ids for h in greedy] == [h.token_ids for h in beam1]
+    assert [h.score for h in greedy] == pytest.approx([h.score for h in beam1], abs=1e-9)
+    config = DecodingConfig(strategy=Beam(num_beams=3), max_tokens=15)
+    together = generate(model, batch, config, **ids)  # type: ignore[arg-type]
+    for row, hypothesis in enumerate(together):
+        [alone] = generate(model, rows(batch, [row]), config, **ids)  # type: ignore[arg-type]
+        assert alone.token_ids == hypothesis.token_ids
+        assert alone.score == pytest.approx(hypothesis.score, abs=1e-9)
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_batched_equals_single_and_padded_equals_alone(system: str) -> None:
     model, batch = build(**SYSTEMS[system]), random_batch()
@@ -281,3 +299,27 @@ def test_parity_with_the_released_network(shared: Path, fixture: str) -> None:
         "log_probs": log_probs,
     }.items():
         assert (ours - expected[name]).abs().max() < 1e-4, name
+    num_steps = int(facts["max_seq_length"])
+    for early_stop in (True, False):
+        beam = DecodingConfig(strategy=Beam(num_beams=3, early_stop=early_stop), max_tokens=num_steps)
+        empty = Batch(tuple(map(str, range(len(ids)))), torch.zeros(len(ids), views, 1, 8, 8), mask, mask.long())
+        reports = generate(FromFeatures(model, encoded), empty, beam, bos_id=0, eos_id=0)
+        for report, row in zip(reports, expected["beam3_ids"].tolist(), strict=True):
+            assert report.token_ids == (row[: row.index(0)] if 0 in row else row)
+
+
+@dataclass
+class FromFeatures:
+    """A model whose studies are encoded already: the fixtures leave the stem out."""
+
+    model: Vlci
+    encoded: EncodedStudies
+
+    def start(self, batch: Batch) -> Any:
+        return self.model.start_from(self.encoded)
+
+    def step(self, state: Any, token_ids_BW: Tensor) -> tuple[Tensor, Any]:
+        return self.model.step(state, token_ids_BW)
+
+    def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
+        return self.model.reorder(state, studies_C, parents_CW)
