@@ -16,15 +16,17 @@ FloatArray = NDArray[np.float64]
 
 
 class Metric(Protocol):
-    """A score of drafts against references whose value over a corpus follows from additive statistics.
+    """A score of drafts against references whose value over a corpus follows from additive statistics."""
 
-    Attributes:
-        names: what the scores are called, in the order of the last axis of ``scores``.
-        variant: the choices behind the numbers, for the signature.
-    """
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the scores are called, in the order of the last axis of ``scores``."""
+        ...
 
-    names: tuple[str, ...]
-    variant: str
+    @property
+    def variant(self) -> str:
+        """The choices behind the numbers, for the signature."""
+        ...
 
     def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
         """Statistics of each study.

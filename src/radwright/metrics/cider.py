@@ -46,7 +46,7 @@ class DocumentFrequency:
 
 
 @dataclass(frozen=True, slots=True)
-class _Weighted:
+class Weighted:
     """A text as tf-idf vectors: per order n-gram -> weight, its norm, and the length that the penalty compares."""
 
     vectors: tuple[dict[Ngram, float], ...]
@@ -76,8 +76,8 @@ class Cider:
         idf: dict[Ngram, float] = {}
         rows = np.ones((len(hypotheses), 2))
         for row, hypothesis, texts in zip(rows, hypotheses, references, strict=True):
-            draft = _weigh(hypothesis, frequency, idf)
-            row[0] = 10 * sum(_similarity(draft, _weigh(text, frequency, idf)) for text in texts) / len(texts)
+            draft = weigh(hypothesis, frequency, idf)
+            row[0] = 10 * sum(_similarity(draft, weigh(text, frequency, idf)) for text in texts) / len(texts)
         return rows
 
     def scores(self, sums: FloatArray) -> FloatArray:
@@ -85,7 +85,8 @@ class Cider:
         return divide(sums[..., 0:1], sums[..., 1:2])
 
 
-def _weigh(text: str, frequency: DocumentFrequency, idf: dict[Ngram, float]) -> _Weighted:
+def weigh(text: str, frequency: DocumentFrequency, idf: dict[Ngram, float]) -> Weighted:
+    """The tf-idf vectors of a cleaned text; ``idf`` keeps the weights that were already worked out."""
     vectors = []
     counted = count_ngrams(text.split())
     for counts in counted:
@@ -97,10 +98,10 @@ def _weigh(text: str, frequency: DocumentFrequency, idf: dict[Ngram, float]) -> 
         vectors.append(vector)
     norms = tuple(math.sqrt(sum(weight * weight for weight in vector.values())) for vector in vectors)
     # coco-caption adds up the counts of bigrams (its index 1), not of words, as the length.
-    return _Weighted(tuple(vectors), norms, counted[1].total())
+    return Weighted(tuple(vectors), norms, counted[1].total())
 
 
-def _similarity(draft: _Weighted, reference: _Weighted) -> float:
+def _similarity(draft: Weighted, reference: Weighted) -> float:
     total = 0.0
     for order in range(MAX_ORDER):
         theirs = reference.vectors[order]

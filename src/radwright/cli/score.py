@@ -1,0 +1,120 @@
+"""``radwright score``: drafts against references, with intervals and trivial baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from radwright.evaluation.bootstrap import Interval
+    from radwright.evaluation.score import Evaluation
+
+
+def score(
+    predictions: Path = typer.Argument(..., help="JSONL with study_id and report, as `generate` writes it."),
+    references: Path = typer.Option(..., "--references", help="JSONL with study_id and report, or annotation.json."),
+    split: str | None = typer.Option(None, help="Score this split of the references."),
+    train: Path | None = typer.Option(
+        None, "--train", help="Train reports (split train, where the file has splits): <unk> words, random baseline."
+    ),
+    constants_from: Path | None = typer.Option(
+        None, "--constants-from", help="Reports to choose the constant baselines on, without the scored studies."
+    ),
+    cider_from: Path | None = typer.Option(
+        None, "--cider-df", help="Reports that CIDEr counts document frequencies in, instead of the references."
+    ),
+    convention: str = typer.Option("report", help="report, r2gen-iu, r2gen-mimic or raw."),
+    per_study: Path | None = typer.Option(None, "--per-study", help="CSV to write: every study's own scores."),
+    json_out: Path | None = typer.Option(None, "--json", help="JSON to write."),
+    allow_missing: bool = typer.Option(
+        False,
+        "--allow-missing",
+        help="Score the studies that have both a draft and a reference; the signature says so.",
+    ),
+    resamples: int = typer.Option(1000, min=1, help="Bootstrap resamples over studies."),
+    seed: int = typer.Option(0, min=0, help="Seed of the resamples and of the baselines' draws."),
+) -> None:
+    """Score drafts against references: BLEU, ROUGE-L, CIDEr-D, METEOR, chrF, with 95 % intervals and trivial baselines.
+
+    N-gram scores say how alike texts are, not whether a draft is right: a radiologist must check every draft.
+    """
+    from radwright.evaluation.reports import read_reports
+    from radwright.evaluation.score import score as score_texts
+
+    reference_file = read_reports(references)
+    choosing = read_reports(constants_from) if constants_from is not None else None
+    evaluation = score_texts(
+        read_reports(predictions).reports(),
+        reference_file.reports(split),
+        convention=convention,
+        train=None if train is None else read_reports(train).train_reports(),
+        constants_from=None if choosing is None else choosing.reports_outside(split),
+        cider_from=None if cider_from is None else read_reports(cider_from).train_reports(),
+        allow_missing=allow_missing,
+        num_resamples=resamples,
+        seed=seed,
+    )
+    _write(evaluation, per_study, json_out)
+    _show(evaluation)
+
+
+def _write(evaluation: Evaluation, per_study: Path | None, json_out: Path | None) -> None:
+    import csv
+    import io
+    import json
+
+    from radwright.data.files import atomic_file
+
+    if per_study is not None:
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["study_id", *evaluation.study_rows[0]])
+        for study_id, row in zip(evaluation.study_ids, evaluation.study_rows, strict=True):
+            writer.writerow([study_id, *(f"{value:.6g}" for value in row.values())])
+        with atomic_file(per_study) as file:
+            file.write(table.getvalue().encode())
+    if json_out is not None:
+        with atomic_file(json_out) as file:
+            file.write((json.dumps(evaluation.plain(), ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def _show(evaluation: Evaluation) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"{len(evaluation.study_ids)} studies; value, and below it the 95 % interval")
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    table.add_column("drafts", justify="right", no_wrap=True)
+    for name in evaluation.baselines:
+        table.add_column(name.replace("_", " ", 1), justify="right")
+    columns = [evaluation.metrics, *(baseline.metrics for baseline in evaluation.baselines.values())]
+    for name in evaluation.metrics:
+        table.add_row(name, *(_cell(column[name]) for column in columns))
+    console.print(table)
+    found = evaluation.diversity
+    copies = "" if found.verbatim_train_share is None else f", {found.verbatim_train_share:.0%} verbatim train reports"
+    console.print(
+        f"{found.num_distinct} distinct drafts (references: {found.num_distinct_references}), {found.num_empty} empty"
+        f"{copies}; {found.mean_words:.1f} words a draft, {found.length_ratio:.2f} x the reference"
+    )
+    for name, reason in evaluation.unavailable.items():
+        console.print(f"{name} is missing: {escape(reason)}")
+    if evaluation.without_draft or evaluation.without_reference:
+        console.print(
+            f"left out: {len(evaluation.without_draft)} studies without a draft, "
+            f"{len(evaluation.without_reference)} drafts without a reference"
+        )
+    for note in evaluation.notes:
+        console.print(f"note: {escape(note)}")
+    console.print(f"signature: {escape(evaluation.signature)}", soft_wrap=True)
+
+
+def _cell(interval: Interval) -> str:
+    digits = 1 if interval.value >= 10 else 3
+    return f"{interval.value:.{digits}f}\n[dim]{interval.low:.{digits}f}–{interval.high:.{digits}f}[/dim]"

@@ -1,0 +1,83 @@
+"""Trivial baselines: what a system scores that never looks at the images.
+
+A constant is chosen on other studies than the evaluated ones, as a system's thresholds would be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from radwright.metrics.cider import DocumentFrequency
+from radwright.metrics.constant import ConstantTables
+
+NUM_FREQUENT = 200
+NUM_RANDOM = 200
+MAX_REFERENCES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Drafts that need no image.
+
+    Attributes:
+        name: what it is called in results.
+        drafts: one per evaluated study, cleaned.
+        report: the one text, where the baseline is a constant.
+    """
+
+    name: str
+    drafts: tuple[str, ...]
+    report: str | None = None
+
+
+def choose_constants(
+    candidates: Iterable[str],
+    references: Sequence[str],
+    *,
+    seed: int,
+    document_frequency: DocumentFrequency | None = None,
+) -> dict[str, str]:
+    """The constant drafts with the best BLEU-4 and the best CIDEr over ``references``.
+
+    Candidates tried are the 200 most frequent texts and 200 random others; references beyond 2,000 are thinned out at
+    random. Ties go to the text that comes first in the alphabet.
+
+    Args:
+        candidates: cleaned reports of the choosing studies, repeated as often as they occur; at least one.
+        references: the same studies' cleaned references; at least one.
+        seed: of both draws.
+        document_frequency: see ``Cider``.
+
+    Returns:
+        ``{"constant_bleu_4": text, "constant_cider": text}``.
+    """
+    random = np.random.default_rng(seed)
+    ordered = sorted(Counter(candidates).items(), key=lambda entry: (-entry[1], entry[0]))
+    frequent = [text for text, _ in ordered[:NUM_FREQUENT]]
+    others = [text for text, _ in ordered[NUM_FREQUENT:]]
+    drawn = random.permutation(len(others))[:NUM_RANDOM]
+    tried = sorted([*frequent, *(others[index] for index in drawn)])
+    kept = np.sort(random.permutation(len(references))[:MAX_REFERENCES])
+    tables = ConstantTables([references[index] for index in kept], document_frequency)
+    return {"constant_bleu_4": max(tried, key=tables.bleu_4), "constant_cider": max(tried, key=tables.cider)}
+
+
+def constant_baselines(constants: Mapping[str, str], num_studies: int) -> list[Baseline]:
+    """One baseline per chosen constant."""
+    return [Baseline(name, (text,) * num_studies, text) for name, text in constants.items()]
+
+
+def random_baseline(train_reports: Sequence[str], num_studies: int, *, seed: int) -> Baseline:
+    """Another train report for every study, drawn with replacement.
+
+    Args:
+        train_reports: cleaned, at least one.
+        num_studies: drafts to draw.
+        seed: of the draw.
+    """
+    picks = np.random.default_rng(seed).integers(len(train_reports), size=num_studies)
+    return Baseline("random_train_report", tuple(train_reports[index] for index in picks))

@@ -1,0 +1,155 @@
+"""Reading texts by study: JSON lines with ``study_id`` and ``report``, or R2Gen's annotation.json; gzip or not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radwright.errors import ScoringError, near
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One study's text.
+
+    Attributes:
+        study_id: unique within the file.
+        report: the text, which may be empty.
+        split: the split that the file puts it in, if it says so.
+    """
+
+    study_id: str
+    report: str
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFile:
+    """The rows of one file, in its order."""
+
+    path: Path
+    rows: tuple[ReportRow, ...]
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that have rows, in the file's order."""
+        return list(dict.fromkeys(row.split for row in self.rows if row.split is not None))
+
+    def reports(self, split: str | None = None) -> dict[str, str]:
+        """study_id -> report, of one split or of all.
+
+        Raises:
+            ScoringError: the split has no rows; the message lists those that have.
+        """
+        if split is None:
+            return {row.study_id: row.report for row in self.rows}
+        chosen = {row.study_id: row.report for row in self.rows if row.split == split}
+        if not chosen:
+            has = f"it has {', '.join(self.splits)}" if self.splits else "it names no splits: leave --split out"
+            raise ScoringError(f"{self.path}: no study of split {split!r}{near(split, self.splits)}; {has}")
+        return chosen
+
+    def reports_outside(self, split: str | None) -> dict[str, str]:
+        """The rows of every other split; all rows when ``split`` is None."""
+        return {row.study_id: row.report for row in self.rows if split is None or row.split != split}
+
+    def train_reports(self) -> dict[str, str]:
+        """The rows of split ``train`` where the file names splits and has such rows, otherwise all rows."""
+        return self.reports("train" if "train" in self.splits else None)
+
+
+def read_reports(path: Path) -> ReportFile:
+    """Read a file of reports.
+
+    Raises:
+        ScoringError: the file cannot be read, is neither layout, names a study twice, or has no study; the message
+            names the line or the entry.
+    """
+    text = _read_text(path)
+    annotation = _as_annotation(text)
+    rows = tuple(_lines(text, path) if annotation is None else _entries(annotation, path))
+    if not rows:
+        raise ScoringError(f"{path}: holds no study")
+    twice = [study_id for study_id, count in Counter(row.study_id for row in rows).items() if count > 1]
+    if twice:
+        raise ScoringError(f"{path}: {name_some(twice, 'study')} given more than once")
+    return ReportFile(path, rows)
+
+
+def name_some(study_ids: Iterable[str], noun: str) -> str:
+    """``3 studies ('a', 'b', 'c')``, naming five at most."""
+    listed = list(study_ids)
+    names = ", ".join(repr(study_id) for study_id in listed[:_NAMED]) + (", ..." if len(listed) > _NAMED else "")
+    plural = noun if len(listed) == 1 else {"study": "studies"}.get(noun, noun + "s")
+    return f"{len(listed)} {plural} ({names})"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ScoringError(f"{path}: is no UTF-8 text (byte {error.start})") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ScoringError(f"{path}: the gzip file is damaged or cut off: {error}") from error
+    except OSError as error:
+        raise ScoringError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _as_annotation(text: str) -> dict[str, Any] | None:
+    """The annotation when ``text`` is one JSON mapping of lists; None when it is anything else."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return None
+    is_annotation = isinstance(values, dict) and "study_id" not in values and values
+    return values if is_annotation and all(isinstance(entries, list) for entries in values.values()) else None
+
+
+def _entries(annotation: dict[str, Any], path: Path) -> Iterator[ReportRow]:
+    for split, entries in annotation.items():
+        for index, entry in enumerate(entries):
+            yield _row(entry, f"{path}: {split}[{index}]", id_key="id", split=split)
+
+
+def _lines(text: str, path: Path) -> Iterator[ReportRow]:
+    # Only "\n" ends a line: JSON may hold other separators (U+2028) within a text.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise ScoringError(
+                f"{where}: is no JSON ({error}); a line per study with study_id and report is expected, or R2Gen's "
+                "annotation.json"
+            ) from error
+        yield _row(entry, where, id_key="study_id", split=None)
+
+
+def _row(entry: Any, where: str, *, id_key: str, split: str | None) -> ReportRow:
+    if not isinstance(entry, dict):
+        raise ScoringError(f"{where}: an object with {id_key} and report is expected, found {type(entry).__name__}")
+    study_id, report = entry.get(id_key), entry.get("report")
+    if not isinstance(study_id, str | int) or isinstance(study_id, bool) or study_id == "":
+        raise ScoringError(f"{where}: {id_key!r} is missing or no text (found {study_id!r}){near(id_key, entry)}")
+    if not isinstance(report, str):
+        raise ScoringError(
+            f"{where}: 'report' of study {study_id!r} is missing or no text (found {report!r}){near('report', entry)}"
+        )
+    if split is None and entry.get("split") is not None:
+        split = str(entry["split"])
+    return ReportRow(str(study_id), report, split)

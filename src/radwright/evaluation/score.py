@@ -1,0 +1,300 @@
+"""Scores of drafts against references, each with its interval, its convention and the trivial baselines beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from radwright import __version__
+from radwright.errors import MissingExtraError, ScoringError
+from radwright.evaluation.baselines import Baseline, choose_constants, constant_baselines, random_baseline
+from radwright.evaluation.bootstrap import Interval, draw_counts, score_with_intervals
+from radwright.evaluation.conventions import Convention, find_convention, short_hash
+from radwright.evaluation.reports import name_some
+from radwright.metrics.base import FloatArray, Metric
+from radwright.metrics.cider import Cider, DocumentFrequency
+from radwright.metrics.diversity import Diversity, measure_diversity
+from radwright.tables import METRICS, resolve
+
+NUM_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineScores:
+    """What a trivial baseline scores on the same references; ``report`` is its text where it is a constant."""
+
+    metrics: dict[str, Interval]
+    report: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything one scoring run found.
+
+    Attributes:
+        study_ids: evaluated studies, sorted.
+        signature: convention, cleaning, cut, vocabulary, studies, metric variants and version: two numbers may be
+            compared when theirs agree.
+        metrics: score name -> value with interval.
+        baselines: baseline name -> scores.
+        diversity: how varied the drafts are, and whether they have collapsed.
+        unavailable: metric -> why it could not be had (a missing extra).
+        without_draft: studies with a reference and no draft, left out (only with ``allow_missing``).
+        without_reference: drafts without a usable reference, left out (only with ``allow_missing``).
+        study_rows: per study its own scores and lengths, in the order of ``study_ids``.
+        notes: what a reader of the numbers should know.
+    """
+
+    study_ids: tuple[str, ...]
+    signature: str
+    metrics: dict[str, Interval]
+    baselines: dict[str, BaselineScores]
+    diversity: Diversity
+    unavailable: dict[str, str] = field(default_factory=dict)
+    without_draft: tuple[str, ...] = ()
+    without_reference: tuple[str, ...] = ()
+    study_rows: tuple[dict[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """The JSON that ``radwright score --json`` writes."""
+        return {
+            "n": len(self.study_ids),
+            "ids": short_hash(self.study_ids),
+            "signature": self.signature,
+            "metrics": {name: interval.plain() for name, interval in self.metrics.items()},
+            "baselines": {
+                name: {
+                    "metrics": {score: interval.plain() for score, interval in baseline.metrics.items()},
+                    "report": baseline.report,
+                }
+                for name, baseline in self.baselines.items()
+            },
+            "diversity": asdict(self.diversity),
+            "unavailable": self.unavailable,
+            "without_draft": list(self.without_draft),
+            "without_reference": list(self.without_reference),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Prepared texts of the evaluated studies, in the order of ``study_ids``."""
+
+    study_ids: tuple[str, ...]
+    drafts: list[str]
+    references: list[str]
+    without_draft: tuple[str, ...]
+    without_reference: tuple[str, ...]
+
+
+def score(
+    predictions: Mapping[str, str],
+    references: Mapping[str, str],
+    *,
+    convention: str = "report",
+    train: Mapping[str, str] | None = None,
+    constants_from: Mapping[str, str] | None = None,
+    cider_from: Mapping[str, str] | None = None,
+    allow_missing: bool = False,
+    metrics: Iterable[str] = METRICS,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """Score drafts by study.
+
+    Args:
+        predictions: study_id -> draft; an empty draft is scored as such.
+        references: study_id -> reference report.
+        convention: name in ``CONVENTIONS``.
+        train: train reports: the vocabulary of the ``r2gen-*`` conventions, the random baseline, verbatim copies.
+        constants_from: reports on which the constant baselines are chosen; ``train`` when absent. Evaluated studies in
+            it are left out.
+        cider_from: reports whose document frequencies CIDEr uses instead of the evaluated references'.
+        allow_missing: score the studies that have both a draft and a usable reference, and say so in the signature.
+        metrics: names in the metrics table, or ``module:Class``.
+        num_resamples: bootstrap resamples over studies.
+        seed: of the resamples and of every draw for the baselines.
+
+    Raises:
+        ScoringError: studies do not fit together, a reference is empty, no study is left, or train reports are missing.
+        ConfigError: an unknown metric.
+    """
+    rules = find_convention(convention)
+    if rules.needs_train and not train:
+        raise ScoringError(
+            f"convention {rules.name!r} maps rare reference words to <unk> and needs the train reports for it: "
+            "give their file with --train"
+        )
+    vocabulary = rules.vocabulary(train.values()) if rules.needs_train and train else None
+    texts = _prepare(predictions, references, rules, vocabulary, allow_missing=allow_missing)
+    frequency = None
+    if cider_from is not None:
+        frequency = DocumentFrequency.of([rules.reference(text, vocabulary)] for text in cider_from.values())
+    found, unavailable = _find_metrics(metrics, frequency)
+    counts = draw_counts(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
+    targets = [[reference] for reference in texts.references]
+    rows = [metric.rows(texts.drafts, targets) for metric in found]
+    evaluated = set(texts.study_ids)
+    others = {name: _without(source, evaluated) for name, source in (("train", train), ("constants", constants_from))}
+    baselines, notes = _baselines(rules, vocabulary, others, len(evaluated), frequency, seed)
+    diversity = measure_diversity(
+        texts.drafts, texts.references, None if train is None else {rules.draft(text) for text in train.values()}
+    )
+    if diversity.collapsed:
+        notes.append(
+            f"collapsed: one draft was given to {diversity.most_common_share:.0%} of the studies "
+            f"({diversity.num_distinct} distinct drafts for {diversity.num_reports} studies)"
+        )
+    return Evaluation(
+        study_ids=texts.study_ids,
+        signature=_signature(rules, vocabulary, texts, found, num_resamples, seed),
+        metrics=_intervals(found, rows, counts),
+        baselines={
+            baseline.name: BaselineScores(
+                _intervals(found, [metric.rows(baseline.drafts, targets) for metric in found], counts), baseline.report
+            )
+            for baseline in baselines
+        },
+        diversity=diversity,
+        unavailable=unavailable,
+        without_draft=texts.without_draft,
+        without_reference=texts.without_reference,
+        study_rows=_study_rows(found, rows, texts),
+        notes=tuple(notes),
+    )
+
+
+def _prepare(
+    predictions: Mapping[str, str],
+    references: Mapping[str, str],
+    rules: Convention,
+    vocabulary: frozenset[str] | None,
+    *,
+    allow_missing: bool,
+) -> _Texts:
+    prepared = {study_id: rules.reference(text, vocabulary) for study_id, text in references.items()}
+    empty = sorted(study_id for study_id, text in prepared.items() if not text)
+    strangers = sorted(predictions.keys() - references.keys())
+    without_draft = sorted(references.keys() - predictions.keys())
+    if not allow_missing:
+        cure = "; --allow-missing scores the studies that have both"
+        if strangers:
+            raise ScoringError(f"no reference for {name_some(strangers, 'study')} with a draft{cure}")
+        if without_draft:
+            hint = " (is it the right --split?)" if len(without_draft) > len(predictions) else ""
+            raise ScoringError(f"no draft for {name_some(without_draft, 'study')} with a reference{hint}{cure}")
+        if empty:
+            raise ScoringError(
+                f"the reference holds no words for {name_some(empty, 'study')} under convention {rules.name!r}{cure}"
+            )
+    study_ids = tuple(sorted(study_id for study_id in predictions if prepared.get(study_id)))
+    if not study_ids:
+        raise ScoringError("no study has both a draft and a reference: are the study ids of one data set?")
+    return _Texts(
+        study_ids,
+        [rules.draft(predictions[study_id]) for study_id in study_ids],
+        [prepared[study_id] for study_id in study_ids],
+        tuple(without_draft),
+        tuple(sorted({*strangers, *(predictions.keys() & set(empty))})),
+    )
+
+
+def _find_metrics(names: Iterable[str], frequency: DocumentFrequency | None) -> tuple[list[Metric], dict[str, str]]:
+    found: list[Metric] = []
+    unavailable = {}
+    for name in names:
+        made = resolve(METRICS, name, kind="metric")
+        try:
+            metric: Metric = Cider(frequency) if made is Cider else made()
+            found.append(metric)
+        except MissingExtraError as error:
+            unavailable[name] = str(error)
+    return found, unavailable
+
+
+def _without(source: Mapping[str, str] | None, evaluated: set[str]) -> list[str] | None:
+    """Texts of the studies that are not evaluated; None when there is no source."""
+    if source is None:
+        return None
+    return [text for study_id, text in sorted(source.items()) if study_id not in evaluated]
+
+
+def _baselines(
+    rules: Convention,
+    vocabulary: frozenset[str] | None,
+    others: Mapping[str, list[str] | None],
+    num_studies: int,
+    frequency: DocumentFrequency | None,
+    seed: int,
+) -> tuple[list[Baseline], list[str]]:
+    baselines: list[Baseline] = []
+    notes: list[str] = []
+    choosing = others["train"] if others["constants"] is None else others["constants"]
+    if choosing is None:
+        notes.append("no trivial baselines: give --constants-from or --train, the scores say little without them")
+        return baselines, notes
+    pairs = [(rules.draft(text), rules.reference(text, vocabulary)) for text in choosing]
+    pairs = [(draft, reference) for draft, reference in pairs if reference]
+    if pairs:
+        drafts, references = zip(*pairs, strict=True)
+        constants = choose_constants(drafts, references, seed=seed, document_frequency=frequency)
+        baselines += constant_baselines(constants, num_studies)
+    else:
+        notes.append("no constant baselines: every study to choose them on is itself evaluated, or empty")
+    train = [draft for draft in map(rules.draft, others["train"] or ()) if draft]
+    if train:
+        baselines.append(random_baseline(train, num_studies, seed=seed))
+    else:
+        notes.append("no random train report as a baseline: give --train")
+    return baselines, notes
+
+
+def _intervals(metrics: Sequence[Metric], rows: Sequence[FloatArray], counts: FloatArray) -> dict[str, Interval]:
+    return {
+        name: interval
+        for metric, statistics in zip(metrics, rows, strict=True)
+        for name, interval in score_with_intervals(metric, statistics, counts).items()
+    }
+
+
+def _study_rows(metrics: Sequence[Metric], rows: Sequence[FloatArray], texts: _Texts) -> tuple[dict[str, float], ...]:
+    names = [name for metric in metrics for name in metric.names]
+    values = [metric.scores(statistics) for metric, statistics in zip(metrics, rows, strict=True)]
+    table = np.concatenate(values, axis=1) if values else np.zeros((len(texts.study_ids), 0))
+    return tuple(
+        {
+            **dict(zip(names, map(float, scores), strict=True)),
+            "draft_words": float(len(draft.split())),
+            "reference_words": float(len(reference.split())),
+        }
+        for scores, draft, reference in zip(table, texts.drafts, texts.references, strict=True)
+    )
+
+
+def _signature(
+    rules: Convention,
+    vocabulary: frozenset[str] | None,
+    texts: _Texts,
+    metrics: Sequence[Metric],
+    num_resamples: int,
+    seed: int,
+) -> str:
+    left_out = len(texts.without_draft) + len(texts.without_reference)
+    coverage = "all" if not left_out else f"intersection ({left_out} left out)"
+    variants = "; ".join(f"{metric.names[0].removesuffix('_1')}: {metric.variant}" for metric in metrics)
+    return "|".join(
+        [
+            rules.describe(vocabulary),
+            f"n={len(texts.study_ids)}",
+            f"ids={short_hash(texts.study_ids)}",
+            f"coverage={coverage}",
+            f"interval=bootstrap {num_resamples}, seed {seed}",
+            f"metrics={variants}",
+            f"version={__version__}",
+        ]
+    )
