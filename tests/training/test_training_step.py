@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,9 @@ def weights_by_hand() -> dict[str, Tensor]:
 def assert_equal_weights(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float) -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            tensor, theirs[name], rtol=0, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 @pytest.mark.parametrize("micro", [8, 4, 3, 1])
@@ -100,11 +101,9 @@ def test_dropout_is_drawn_by_seed_and_step(tmp_path: Path) -> None:
     assert not torch.equal(finals[0], finals[2])
 
 
-def test_derived_seeds_are_stable_over_processes() -> None:
+def test_derived_seeds_are_what_their_docstring_says() -> None:
     assert derive_seed(0, 1, 2) != derive_seed(0, 12)
-    code = "from radwright.training.step import derive_seed; import sys; sys.stdout.write(str(derive_seed(7, 3, 1)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == derive_seed(7, 3, 1)
+    assert derive_seed(7, 3, 1) == int(hashlib.sha256(b"7/3/1").hexdigest()[:16], 16) >> 1
     assert all(0 <= derive_seed(seed, 0) < 2**63 for seed in range(100))
 
 

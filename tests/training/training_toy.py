@@ -1,4 +1,4 @@
-"""A toy objective and toy batches for the training tests; as a script it trains them, in as many processes as asked for."""
+"""A toy objective and toy batches for the training tests; as a script it trains them, in one or more processes."""
 
 from __future__ import annotations
 

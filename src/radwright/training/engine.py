@@ -136,7 +136,11 @@ class Engine:
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """Move the objective to the device (in place) and return the wrapped `StepModule`; weights become rank 0's."""
-        wrapped: nn.Module = self._fabric.setup_module(StepModule(objective, self.config.precision))
+        with warnings.catch_warnings():
+            # torch names a successor that the oldest torch we support does not have.
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+            wrapped: nn.Module = self._fabric.setup_module(StepModule(objective, self.config.precision))
+        self.share_buffers(objective)
         return wrapped
 
     def backward(self, loss: Tensor) -> None:
