@@ -28,8 +28,8 @@ _CHUNKS_AHEAD = 3
 """Per process: how far loading runs ahead of writing, and with it the memory that waiting images take."""
 
 
-class LoadingConfig(Protocol):
-    """What loading needs to know of ``PrepareConfig``."""
+class CheckingConfig(Protocol):
+    """What loading and checking needs to know of ``PrepareConfig``."""
 
     @property
     def target(self) -> Target: ...  # noqa: D102
@@ -64,7 +64,7 @@ class Outcome:
     reason: str = ""
 
 
-def run_tasks(source: Source, tasks: Sequence[Task], config: LoadingConfig) -> Generator[Outcome, None, None]:
+def run_tasks(source: Source, tasks: Sequence[Task], config: CheckingConfig) -> Generator[Outcome, None, None]:
     """Outcomes of all tasks, in order; close the iterator to stop early.
 
     Raises:
@@ -100,7 +100,7 @@ def run_tasks(source: Source, tasks: Sequence[Task], config: LoadingConfig) -> G
 class Worker:
     """Turns a task into an outcome."""
 
-    def __init__(self, source: Source, config: LoadingConfig) -> None:
+    def __init__(self, source: Source, config: CheckingConfig) -> None:
         self.source = source
         self.config = config
 
@@ -153,7 +153,7 @@ class Worker:
 _worker: Worker | None = None
 
 
-def _start_worker(source: Source, config: LoadingConfig) -> None:
+def _start_worker(source: Source, config: CheckingConfig) -> None:
     global _worker  # what a pool's initializer has to offer
     _worker = Worker(source, config)
     # The parent answers Ctrl-C; and a worker must not outlive a parent that was killed.

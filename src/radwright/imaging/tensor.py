@@ -34,5 +34,6 @@ def image_tensor(
 
 def pixels_to_tensor(pixels_SS: Pixels) -> Tensor:
     """Scale uint8 or uint16 pixels (S, S) to float32 (1, S, S) in [0, 1]; the last step of ``image_tensor``."""
-    full_scale = float(np.iinfo(pixels_SS.dtype).max)
-    return torch.from_numpy(pixels_SS.astype(np.float32)).div_(full_scale).unsqueeze(0)
+    # NumPy divides here, not torch, so that loading threads start no thread pools of their own.
+    unit_SS = pixels_SS.astype(np.float32) / np.float32(np.iinfo(pixels_SS.dtype).max)
+    return torch.from_numpy(unit_SS).unsqueeze(0)

@@ -1,0 +1,307 @@
+"""Studies -> batches: views padded, reports as tokens, and the training order that any number of processes shares.
+
+Shape legend: B studies, V views, S image side in pixels, T report tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from radwright.config import Config
+from radwright.data.reports import Target, report_text
+from radwright.data.store import PreparedStore
+from radwright.errors import ConfigError, StudyError
+from radwright.imaging.augment import AugmentationConfig as AugmentationConfig
+from radwright.imaging.augment import Draw, augment, draw
+from radwright.imaging.config import ImageConfig
+from radwright.imaging.decode import Pixels
+from radwright.imaging.pixels import image_pixels
+from radwright.imaging.tensor import pixels_to_tensor
+from radwright.types import VIEW_POSITIONS, Batch, Study, Tokenizer, View
+
+
+class LoadingConfig(Config):
+    """What of a study goes into a batch, and how batches are made ready."""
+
+    target: Target = "findings"
+    """The part of the report to learn."""
+    max_tokens: int = Field(default=60, ge=3)
+    """Longest report in tokens, BOS and EOS included (R2Gen family: 60 for IU X-Ray, 100 for MIMIC-CXR)."""
+    cut_at_sentence: bool = True
+    """True (ours): a longer report is cut after its last whole sentence that fits, and ends there with EOS. False (as
+    released): it is cut anywhere and has no EOS."""
+    max_views: int = Field(default=4, ge=1)
+    """Views per study; of more, the first frontal and the first lateral come first, then the others in order."""
+    workers: int = Field(default=2, ge=0)
+    """Threads that decode ahead; 0 decodes when asked. Results are the same."""
+    batches_ahead: int = Field(default=4, ge=1)
+    """How many micro-batches decoding may run ahead of training."""
+    cache_mb: int = Field(default=1024, ge=0)
+    """Memory for decoded images, in MiB, filled once and kept over epochs; the tensors are the same to the bit."""
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """One study ready for collation: images float32 (1, S, S) each, positions, tokens (None at inference)."""
+
+    study_id: str
+    images: list[Tensor]
+    positions: list[int]
+    token_ids: list[int] | None
+
+
+def make_batch(
+    studies: Sequence[Study],
+    image: ImageConfig,
+    loading: LoadingConfig | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    draws: Sequence[Draw] | None = None,
+) -> Batch:
+    """Put studies into one batch.
+
+    Args:
+        studies: at least one, each with at least one view.
+        image: how images become tensors.
+        loading: target section, lengths, views; None: the defaults.
+        tokenizer: makes the report's tokens; None leaves them out (inference).
+        draws: one random change per study; None: none.
+
+    Returns:
+        A batch on the CPU; V is the most views of a study in it, T the longest report.
+
+    Raises:
+        StudyError: a study has no view, an image that cannot be decoded, or (with a tokenizer) no report.
+    """
+    loading = loading or LoadingConfig()
+    loaded = []
+    for number, study in enumerate(studies):
+        views = choose_views(study.views, loading.max_views)
+        if not views:
+            raise StudyError(f"study {study.study_id}: has no image")
+        pixels = [_view_pixels(view, image) for view in views]
+        change = None if draws is None else draws[number]
+        loaded.append(
+            _Loaded(
+                study.study_id,
+                [_image(view_pixels, change, image) for view_pixels in pixels],
+                [VIEW_POSITIONS.index(view.position) for view in views],
+                None if tokenizer is None else report_tokens(study, tokenizer, loading),
+            )
+        )
+    return _collate(loaded, image.size_px, None if tokenizer is None else tokenizer.pad_id)
+
+
+def choose_views(views: Sequence[View], max_views: int) -> list[View]:
+    """At most ``max_views`` views, in their order: the first frontal, the first lateral, then the others."""
+    if len(views) <= max_views:
+        return list(views)
+    first = {position: number for number, view in reversed(list(enumerate(views))) if (position := view.position)}
+    preferred = [first[position] for position in ("frontal", "lateral") if position in first]
+    others = [number for number in range(len(views)) if number not in preferred]
+    return [views[number] for number in sorted([*preferred, *others][:max_views])]
+
+
+def report_tokens(study: Study, tokenizer: Tokenizer, loading: LoadingConfig) -> list[int]:
+    """BOS, the report's tokens, EOS: at most ``max_tokens`` of them.
+
+    Raises:
+        StudyError: the study's report is empty.
+    """
+    ids = tokenizer.encode(report_text(study, loading.target))
+    if not ids:
+        raise StudyError(f"study {study.study_id}: its {loading.target} is empty")
+    if len(ids) + 2 <= loading.max_tokens:
+        return [tokenizer.bos_id, *ids, tokenizer.eos_id]
+    if loading.cut_at_sentence:
+        period = tokenizer.encode(".")[-1:]
+        whole = ids[: loading.max_tokens - 2]
+        ends = [number for number, token in enumerate(whole, start=1) if [token] == period]
+        if ends:
+            return [tokenizer.bos_id, *whole[: ends[-1]], tokenizer.eos_id]
+    return [tokenizer.bos_id, *ids[: loading.max_tokens - 1]]
+
+
+def _view_pixels(view: View, image: ImageConfig) -> Pixels:
+    name = view.image.name
+    try:
+        data = view.image.read()
+    except (OSError, KeyError) as error:
+        raise StudyError(f"{name}: cannot be read: {error}") from error
+    return image_pixels(data, image, name=name, original_size=view.original_size)
+
+
+def _image(pixels: Pixels, change: Draw | None, image: ImageConfig) -> Tensor:
+    if change is None:
+        return pixels_to_tensor(pixels)
+    return torch.from_numpy(augment(pixels, change, padding=image.padding)).unsqueeze(0)
+
+
+def _collate(loaded: Sequence[_Loaded], side: int, pad_id: int | None) -> Batch:
+    num_views = max(len(study.images) for study in loaded)
+    images_BV1SS = torch.zeros(len(loaded), num_views, 1, side, side)
+    mask_BV = torch.zeros(len(loaded), num_views, dtype=torch.bool)
+    positions_BV = torch.zeros(len(loaded), num_views, dtype=torch.int64)
+    for row, study in enumerate(loaded):
+        for column, (image, position) in enumerate(zip(study.images, study.positions, strict=True)):
+            images_BV1SS[row, column] = image
+            mask_BV[row, column] = True
+            positions_BV[row, column] = position
+    study_ids = tuple(study.study_id for study in loaded)
+    if pad_id is None:
+        return Batch(study_ids, images_BV1SS, mask_BV, positions_BV)
+    tokens = [study.token_ids or [] for study in loaded]
+    lengths_B = torch.tensor([len(ids) for ids in tokens], dtype=torch.int64)
+    token_ids_BT = torch.full((len(loaded), int(lengths_B.max())), pad_id, dtype=torch.int64)
+    for row, ids in enumerate(tokens):
+        token_ids_BT[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, token_ids_BT, lengths_B)
+
+
+class BatchLoader:
+    """One rank's training batches from a store, in an order that depends on (seed, epoch) only.
+
+    Step s of an epoch holds studies s * batch_size and following of the epoch's permutation, cut into micro-batches;
+    micro-batch m goes to rank m % num_ranks. Any number of ranks, and a run resumed at any step, see the same global
+    batches. A study that cannot be loaded is left out of its batch and recorded in ``skipped``; it stops nothing.
+
+    Args:
+        store: where the studies are.
+        indices: which of them (``store.indices("train")``).
+        image: how images become tensors.
+        loading: target, lengths, views, threads, cache.
+        tokenizer: makes the reports' tokens; None leaves them out.
+        augmentation: random changes; None: none.
+        batch_size: studies per optimiser step over all ranks.
+        micro_batch_size: studies per batch that is yielded; None: ``batch_size`` shared out over the ranks.
+        seed: of order and augmentation.
+        rank: this process.
+        num_ranks: processes.
+    """
+
+    def __init__(
+        self,
+        store: PreparedStore,
+        indices: Sequence[int],
+        image: ImageConfig,
+        loading: LoadingConfig,
+        *,
+        tokenizer: Tokenizer | None,
+        augmentation: AugmentationConfig | None = None,
+        batch_size: int,
+        micro_batch_size: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
+        if not 0 <= rank < num_ranks or batch_size < 1:
+            raise ConfigError(f"rank {rank} of {num_ranks} with batch_size {batch_size}: no such share of a batch")
+        self.store = store
+        self.indices = list(indices)
+        self.image = image
+        self.loading = loading
+        self.tokenizer = tokenizer
+        self.augmentation = augmentation
+        self.batch_size = batch_size
+        self.micro_batch_size = micro_batch_size or -(-batch_size // num_ranks)
+        self.seed = seed
+        self.rank = rank
+        self.num_ranks = num_ranks
+        self.skipped: dict[str, str] = {}
+        self._cache = PixelCache(loading.cache_mb * 2**20)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one epoch; the last one may be smaller."""
+        return -(-len(self.indices) // self.batch_size)
+
+    def order(self, epoch: int) -> list[int]:
+        """The epoch's studies (store indices) in their order: the argsort of PCG64's raw stream for (seed, epoch)."""
+        keys = np.random.PCG64(np.random.SeedSequence([self.seed, epoch])).random_raw(len(self.indices))
+        return [self.indices[place] for place in np.argsort(keys, kind="stable")]
+
+    def micro_batches(self, epoch: int, step: int) -> list[list[int]]:
+        """Store indices of this rank's micro-batches of one step."""
+        return self._micro_batches(self.order(epoch), step)
+
+    def steps(self, epoch: int, start_step: int = 0) -> Iterator[list[Batch]]:
+        """This rank's micro-batches of every step from ``start_step`` on; close the iterator to stop early."""
+        order = self.order(epoch)
+        shares = (self._micro_batches(order, step) for step in range(start_step, self.steps_per_epoch))
+        if not self.loading.workers:
+            for share in shares:
+                yield [batch for chosen in share if (batch := self._batch(chosen, epoch)) is not None]
+            return
+        pool = ThreadPoolExecutor(self.loading.workers, thread_name_prefix="radwright-loading")
+        waiting: deque[list[Future[Batch | None]]] = deque()
+        try:
+            for share in shares:
+                waiting.append([pool.submit(self._batch, chosen, epoch) for chosen in share])
+                if sum(map(len, waiting)) > self.loading.batches_ahead:
+                    yield [batch for ready in waiting.popleft() if (batch := ready.result()) is not None]
+            while waiting:
+                yield [batch for ready in waiting.popleft() if (batch := ready.result()) is not None]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _micro_batches(self, order: Sequence[int], step: int) -> list[list[int]]:
+        chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        size = self.micro_batch_size
+        micro = [list(chosen[start : start + size]) for start in range(0, len(chosen), size)]
+        return micro[self.rank :: self.num_ranks]
+
+    def _batch(self, indices: Sequence[int], epoch: int) -> Batch | None:
+        loaded = [study for index in indices if (study := self._load(index, epoch)) is not None]
+        pad_id = None if self.tokenizer is None else self.tokenizer.pad_id
+        return _collate(loaded, self.image.size_px, pad_id) if loaded else None
+
+    def _load(self, index: int, epoch: int) -> _Loaded | None:
+        cached = self._cache.get(index)
+        study = self.store.study(index, images=cached is None)
+        try:
+            if cached is None:
+                views = choose_views(study.views, self.loading.max_views)
+                if not views:
+                    raise StudyError(f"study {study.study_id}: has no image")
+                pixels = [_view_pixels(view, self.image) for view in views]
+                cached = (pixels, [VIEW_POSITIONS.index(view.position) for view in views])
+                self._cache.put(index, *cached)
+            token_ids = None if self.tokenizer is None else report_tokens(study, self.tokenizer, self.loading)
+        except StudyError as error:
+            self.skipped[study.study_id] = str(error)
+            return None
+        change = None
+        if self.augmentation is not None:
+            change = draw(self.augmentation, seed=self.seed, epoch=epoch, study_id=study.study_id)
+        images = [_image(view_pixels, change, self.image) for view_pixels in cached[0]]
+        return _Loaded(study.study_id, images, cached[1], token_ids)
+
+
+class PixelCache:
+    """Decoded and resized pixels within a budget; safe for threads. What is in stays in."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._left = budget_bytes
+        self._kept: dict[int, tuple[list[Pixels], list[int]]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, index: int) -> tuple[list[Pixels], list[int]] | None:
+        """A study's views and positions, or None."""
+        return self._kept.get(index)
+
+    def put(self, index: int, pixels: list[Pixels], positions: list[int]) -> None:
+        """Keep a study's views while there is room."""
+        num_bytes = sum(view.nbytes for view in pixels)
+        with self._lock:
+            if index not in self._kept and num_bytes <= self._left:
+                self._kept[index] = (pixels, positions)
+                self._left -= num_bytes
