@@ -12,7 +12,7 @@ from test_generate import SPECIAL, STUDIES, run, same
 from torch import Tensor
 from toy_decodables import EOS, ToyModel, ToyState, batch_of, log_prob_of, released_beam_search
 
-from radwright.decoding.config import Beam, DecodingConfig
+from radwright.decoding.config import Beam, DecodingConfig, Greedy
 from radwright.decoding.generate import generate
 
 
@@ -69,7 +69,9 @@ def test_winner_is_the_released_search_s(
     longest=st.integers(1, 14),
     penalty=st.floats(-2, 2) | st.sampled_from([0.0, 1.0, -10.0, 10.0]),
     eos_bias=st.floats(-3, 4),
+    eos_ramp=st.floats(-2, 2),
     sharpness=st.floats(0, 8),
+    settling=st.floats(0, 3),
     least=st.integers(1, 5),
     ngram=st.integers(0, 3),
 )
@@ -81,12 +83,16 @@ def test_early_stop_changes_no_answer(
     longest: int,
     penalty: float,
     eos_bias: float,
+    eos_ramp: float,
     sharpness: float,
+    settling: float,
     least: int,
     ngram: int,
 ) -> None:
     """Also with sharpness 0, where every report of a length ties with every other."""
-    model = ToyModel(num_tokens, seed=seed, sharpness=sharpness, eos_bias=eos_bias)
+    model = ToyModel(
+        num_tokens, seed=seed, sharpness=sharpness, eos_bias=eos_bias, eos_ramp=eos_ramp, settling=settling
+    )
     drafts = [
         run(
             model,
@@ -129,6 +135,54 @@ def test_length_penalty_favours_long_reports_and_a_negative_one_short_reports() 
         for draft in drafts:
             assert draft.rank == pytest.approx(draft.score / (len(draft.token_ids) + draft.finished) ** alpha)
     assert lengths[-1.0] < lengths[0.0] < lengths[1.5]
+
+
+class Scripted(ToyModel):
+    """Log-probabilities from a table: the tokens so far -> {next token: log-probability}; all others cost 60."""
+
+    def __init__(self, script: dict[tuple[int, ...], dict[int, float]]) -> None:
+        super().__init__(9)
+        self.script = script
+
+    def step(self, state: ToyState, token_ids_BW: Tensor) -> tuple[Tensor, ToyState]:
+        _, after = super().step(state, token_ids_BW)
+        log_probs = torch.full((*token_ids_BW.shape, 9), -60.0)
+        for study, beams in enumerate(after.fed_BWT.tolist()):
+            for beam, fed in enumerate(beams):
+                for token, gain in self.script.get(tuple(fed[1:]), {}).items():
+                    log_probs[study, beam, token] = gain
+        return log_probs, after
+
+
+def test_a_long_report_may_still_win_by_its_length() -> None:
+    """After three steps the best complete report ranks -0.5, the live beam -3/3 now and -3/10 when it ends at 10."""
+    script = {(): {4: -0.5, 5: -3.0}, (4,): {EOS: -0.5}}
+    script |= {(5,) * length: {5: 0.0} for length in range(1, 9)} | {(5,) * 9: {EOS: 0.0}}
+    draft = run(Scripted(script), batch_of("anna"), Beam(num_beams=2, length_penalty=1.0), max_tokens=10)[0]
+    assert draft.token_ids == [5] * 9
+    assert draft.rank == pytest.approx(-0.3)
+    # With 5 tokens at most, -3/5 cannot win, and the search stops at the second step.
+    model = Scripted(script)
+    draft = run(model, batch_of("anna"), Beam(num_beams=2, length_penalty=1.0), max_tokens=5)[0]
+    assert draft.token_ids == [4]
+    assert len(model.grids) == 2
+
+
+def test_a_short_report_may_still_win_by_its_length() -> None:
+    """With alpha -1 sums are multiplied by the length: -3 x 1 is complete first, -1 x 2 comes later, -1.2 x 3 never."""
+    script = {(): {EOS: -3.0, 4: -1.0}, (4,): {EOS: 0.0, 5: -0.2}, (4, 5): {EOS: 0.0}}
+    for early_stop in (True, False):
+        beam = Beam(num_beams=2, length_penalty=-1.0, early_stop=early_stop)
+        draft = run(Scripted(script), batch_of("anna"), beam, max_tokens=12)[0]
+        assert draft.token_ids == [4]
+        assert draft.rank == pytest.approx(-2.0)
+
+
+def test_rounding_above_zero_never_raises_a_sum() -> None:
+    script = {(): {4: 4e-4}, (4,): {5: 4e-4}, (4, 5): {EOS: 4e-4}}
+    for strategy in (Beam(num_beams=2), Greedy()):
+        draft = run(Scripted(script), batch_of("anna"), strategy)[0]
+        assert (draft.token_ids, draft.score) == ([4, 5], 0.0)
 
 
 def test_n_best_list_is_sorted_and_distinct() -> None:

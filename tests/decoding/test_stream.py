@@ -46,6 +46,7 @@ def test_tokens_joined_are_the_report(strategy: Strategy, seed: int) -> None:
     penalty=st.floats(-2, 2),
     eos_bias=st.floats(-3, 3),
     sharpness=st.floats(0, 10),
+    settling=st.floats(0, 3),
     least=st.integers(1, 4),
     ngram=st.integers(0, 3),
 )
@@ -59,10 +60,11 @@ def test_nothing_handed_out_is_ever_taken_back(
     penalty: float,
     eos_bias: float,
     sharpness: float,
+    settling: float,
     least: int,
     ngram: int,
 ) -> None:
-    model = ToyModel(num_tokens, seed=seed, sharpness=sharpness, eos_bias=eos_bias)
+    model = ToyModel(num_tokens, seed=seed, sharpness=sharpness, eos_bias=eos_bias, settling=settling)
     beam = Beam(
         num_beams=num_beams,
         num_reports=min(num_reports, num_beams),

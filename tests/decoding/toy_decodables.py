@@ -38,7 +38,8 @@ class ToyState:
 class ToyModel:
     """A random recurrent network in float64; also counts what decoding asks of it.
 
-    ``sharpness`` scales the logits; the logit of EOS rises by ``eos_ramp`` per token from ``eos_bias`` at the third.
+    ``sharpness`` scales the logits; the logit of EOS rises by ``eos_ramp`` per token from ``eos_bias`` at the third;
+    with ``settling`` the network becomes surer of itself with every token, so that later tokens cost little.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ToyModel:
         eos_bias: float = 0.0,
         eos_ramp: float = 1.0,
         eos_id: int = EOS,
+        settling: float = 0.0,
     ) -> None:
         draw = torch.Generator().manual_seed(seed)
         width = 6
@@ -59,7 +61,7 @@ class ToyModel:
 
         self.embed_UD, self.out_DU = normal(num_tokens, width), normal(width, num_tokens) * sharpness
         self.recur_DD, self.image_PD = normal(width, width) / math.sqrt(width), normal(8, width)
-        self.eos_id, self.eos_bias, self.eos_ramp = eos_id, eos_bias, eos_ramp
+        self.eos_id, self.eos_bias, self.eos_ramp, self.settling = eos_id, eos_bias, eos_ramp, settling
         self.out_DU[:, eos_id] *= 0.4
         self.grids: list[tuple[int, int]] = []
         self.num_reorders = 0
@@ -80,6 +82,7 @@ class ToyModel:
         fed_BWT = torch.cat([state.fed_BWT, token_ids_BW[..., None]], -1)
         logits = memory_BWD @ self.out_DU
         logits[..., self.eos_id] += self.eos_bias + self.eos_ramp * (fed_BWT.shape[-1] - 3)
+        logits = logits * (1 + self.settling * (fed_BWT.shape[-1] - 1))
         return torch.log_softmax(logits, -1), ToyState(state.study_BD, memory_BWD, fed_BWT)
 
     def reorder(self, state: ToyState, studies_C: Tensor, parents_CW: Tensor) -> ToyState:
