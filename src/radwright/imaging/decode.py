@@ -116,6 +116,8 @@ def decode(encoded: Encoded, *, at_least: tuple[int, int] | None = None) -> Pixe
         Image.DecompressionBombError,
     ) as error:
         raise ImageError(f"{encoded.name}: cannot be decoded, it is truncated or damaged: {error}") from error
+    if encoded.kind == "PNG" and not gray[-1].any() and not _has_all_rows(encoded.data):
+        raise ImageError(f"{encoded.name}: is truncated (a PNG with fewer rows than its header says)")
     return _upright(gray, encoded.orientation)
 
 
@@ -178,6 +180,27 @@ def _probe_png(data: bytes, name: str) -> tuple[int, int]:
             return size
         at = end
     raise ImageError(f"{name}: is truncated (a PNG that does not reach its end)")
+
+
+def _has_all_rows(data: bytes) -> bool:
+    """Whether a PNG's stream holds every row: Pillow fills rows that are missing at its end with black, silently.
+
+    Interlaced files are taken as whole.
+    """
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, len(PNG_SIGNATURE) + 8)
+    if interlaced:
+        return True
+    wanted = height * (1 + (width * depth * _PNG_CHANNELS.get(colour, 1) + 7) // 8)
+    inflate = zlib.decompressobj()
+    at = len(PNG_SIGNATURE)
+    while at + 12 <= len(data) and wanted > 0:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        left = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        while left and wanted > 0:
+            wanted -= len(inflate.decompress(left, min(wanted, 2**20)))
+            left = inflate.unconsumed_tail
+        at += 12 + length
+    return wanted <= 0
 
 
 def _probe_jpeg(data: bytes, name: str) -> tuple[int, int]:

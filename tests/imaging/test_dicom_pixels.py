@@ -1,0 +1,180 @@
+"""DICOM -> display pixels, on files made here and on the public ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from radwright.errors import ImageError
+from radwright.imaging.config import ImageConfig
+from radwright.imaging.decode import decode, png_bytes, probe
+from radwright.imaging.dicom import decode_dicom, dicom_position
+from radwright.imaging.tensor import image_tensor
+
+pydicom = pytest.importorskip("pydicom")
+
+RAMP = np.arange(1000, 1000 + 32 * 32, dtype=np.uint16).reshape(32, 32)
+
+
+def dicom(pixels: npt.NDArray[Any] = RAMP, *, stored: int = 12, without: tuple[str, ...] = (), **tags: Any) -> bytes:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", "1.2.3"
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = pixels.dtype.itemsize * 8
+    dataset.BitsStored, dataset.HighBit = stored, stored - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = pixels.tobytes()
+    dataset["PixelData"].VR = "OW"
+    for name in without:
+        delattr(dataset, name)
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def test_without_a_window_the_values_fill_the_range() -> None:
+    shown = decode_dicom(dicom(), name="x")
+    assert shown.dtype == np.uint16
+    assert (shown.min(), shown.max()) == (0, 65535)
+    assert len(np.unique(shown)) == 1024
+
+
+def test_monochrome1_is_the_negative() -> None:
+    plain = decode_dicom(dicom(), name="x")
+    inverted = decode_dicom(dicom(PhotometricInterpretation="MONOCHROME1"), name="x")
+    assert np.array_equal(inverted, 65535 - plain)
+
+
+@pytest.mark.parametrize(
+    ("function", "equation"),
+    [
+        ("LINEAR", lambda x, c, w: (x - (c - 0.5)) / (w - 1) + 0.5),
+        ("LINEAR_EXACT", lambda x, c, w: (x - c) / w + 0.5),
+        ("SIGMOID", lambda x, c, w: 1 / (1 + np.exp(-4 * (x - c) / w))),
+    ],
+)
+def test_windows_follow_the_standards_equations(function: str, equation: Any) -> None:
+    shown = decode_dicom(dicom(WindowCenter=1500, WindowWidth=400, VOILUTFunction=function), name="x")
+    expected = np.clip(equation(RAMP.astype(float), 1500, 400), 0, 1) * 65535
+    assert np.abs(shown - expected).max() <= 0.5
+
+
+def test_the_window_applies_to_rescaled_values_and_the_first_of_several_counts() -> None:
+    plain = decode_dicom(dicom(WindowCenter=1500, WindowWidth=400), name="x")
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [2000, 5], "WindowWidth": [799, 1]}
+    rescaled = decode_dicom(dicom(**tags), name="x")
+    assert np.abs(rescaled.astype(int) - plain).max() <= 90
+
+
+def test_a_window_beside_the_values_is_not_used() -> None:
+    assert np.array_equal(
+        decode_dicom(dicom(WindowCenter=50000, WindowWidth=10), name="x"), decode_dicom(dicom(), name="x")
+    )
+    assert np.array_equal(
+        decode_dicom(dicom(WindowCenter=1500, WindowWidth=0), name="x"), decode_dicom(dicom(), name="x")
+    )
+
+
+def test_lookup_table() -> None:
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [1024, 1000, 8]
+    table.LUTData = np.array([255 - (entry * 255) // 1023 for entry in range(1024)], np.uint8).tobytes()
+    table["LUTData"].VR = "OW"
+    shown = decode_dicom(dicom(VOILUTSequence=pydicom.Sequence([table])), name="x")
+    assert shown[0, 0] == 65535
+    assert shown[-1, -1] == 0
+
+
+def test_signed_values() -> None:
+    signed = RAMP.astype(np.int16) - 1500
+    assert np.array_equal(decode_dicom(dicom(signed), name="x"), decode_dicom(dicom(), name="x"))
+
+
+def test_eight_bits_stay_as_they_are() -> None:
+    pixels = np.arange(64, 192, dtype=np.uint8).reshape(8, 16)
+    shown = decode_dicom(dicom(pixels, stored=8), name="x")
+    assert shown.dtype == np.uint8
+    assert np.array_equal(shown, pixels)
+
+
+def test_padding_value_does_not_spoil_the_range() -> None:
+    padded = RAMP.copy()
+    padded[0] = 0
+    shown = decode_dicom(dicom(padded, PixelPaddingValue=0), name="x")
+    assert shown[1, 0] == 0
+    assert len(np.unique(shown[1:])) == 31 * 32
+
+
+def test_missing_optional_tags_are_no_error() -> None:
+    bare = dicom(without=("PhotometricInterpretation",))
+    assert np.array_equal(decode_dicom(bare, name="x"), decode_dicom(dicom(), name="x"))
+    assert dicom_position(bare, name="x") == "unknown"
+
+
+def test_position() -> None:
+    assert dicom_position(dicom(ViewPosition="LL"), name="x") == "lateral"
+    assert dicom_position(dicom(SeriesDescription="CHEST PA"), name="x") == "frontal"
+
+
+def test_what_is_no_single_gray_image_is_refused() -> None:
+    three = np.zeros((3, 8, 8), np.uint8)
+    cases = {
+        "3 frames": dicom(three, stored=8, NumberOfFrames=3),
+        "colour": dicom(three, stored=8, SamplesPerPixel=3, PlanarConfiguration=1, PhotometricInterpretation="RGB"),
+        "no image": dicom(without=("Rows", "Columns")),
+        "no PixelData": dicom(without=("PixelData",)),
+        "cannot be decoded": dicom()[:-200],
+        "deflated": dicom().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"),
+        "max_pixels": dicom(Rows=60000, Columns=60000),
+    }
+    for message, data in cases.items():
+        with pytest.raises(ImageError, match=message):
+            image_tensor(data, ImageConfig(size_px=16), name="x")
+
+
+def test_truncated_at_any_place_is_an_image_error() -> None:
+    data = dicom(WindowCenter=1500, WindowWidth=400)
+    for length in range(132, len(data) - 1, 37):
+        with pytest.raises(ImageError):
+            image_tensor(data[:length], ImageConfig(size_px=16), name="x")
+
+
+def test_public_files_decode_to_their_recorded_statistics(shared: Path) -> None:
+    folder = shared / "data" / "dicom"
+    lossless: dict[str, npt.NDArray[Any]] = {}
+    for row in csv.DictReader((folder / "index.csv").read_text().splitlines()):
+        data = (folder / row["file"]).read_bytes()
+        dataset = pydicom.dcmread(io.BytesIO(data))
+        values = dataset.pixel_array
+        assert (values.min(), values.max()) == (int(row["pixel_min"]), int(row["pixel_max"]))
+        assert values.mean() == pytest.approx(float(row["pixel_mean"]), abs=0.01)
+        encoded = probe(data, name=row["file"], max_pixels=10**8)
+        assert (encoded.width, encoded.height) == (int(row["cols"]), int(row["rows"]))
+        shown = decode(encoded)
+        assert shown.dtype == (np.uint8 if int(row["bits_stored"]) <= 8 else np.uint16)
+        config = ImageConfig(size_px=96)
+        direct = image_tensor(data, config, name="x")
+        assert torch.equal(direct, image_tensor(png_bytes(shown), config, name="y"))
+        # The lungs are darker than the mediastinum, whatever the photometric interpretation.
+        assert direct[0, 38:58, 22:32].mean() < direct[0, 38:58, 44:52].mean()
+        assert dicom_position(data, name="x") == "frontal"
+        if row["file"].startswith("gdcm"):
+            lossless[row["file"]] = shown
+    first = next(iter(lossless.values()))
+    assert len(lossless) == 5
+    assert all(np.array_equal(shown, first) for shown in lossless.values())
