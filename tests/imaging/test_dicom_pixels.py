@@ -90,14 +90,17 @@ def test_a_window_beside_the_values_is_not_used() -> None:
     )
 
 
-def test_lookup_table() -> None:
+@pytest.mark.parametrize(("bits", "depth"), [(8, "u1"), (8, "<u2"), (12, "<u2")])
+def test_lookup_table(bits: int, depth: str) -> None:
+    largest = 2**bits - 1
     table = pydicom.Dataset()
-    table.LUTDescriptor = [1024, 1000, 8]
-    table.LUTData = np.array([255 - (entry * 255) // 1023 for entry in range(1024)], np.uint8).tobytes()
+    table.LUTDescriptor = [1024, 1000, bits]
+    table.LUTData = np.array([largest - (entry * largest) // 1023 for entry in range(1024)], depth).tobytes()
     table["LUTData"].VR = "OW"
-    shown = decode_dicom(dicom(VOILUTSequence=pydicom.Sequence([table])), name="x")
+    shown = decode_dicom(dicom(VOILUTSequence=pydicom.Sequence([table]), WindowCenter=1, WindowWidth=1), name="x")
     assert shown[0, 0] == 65535
     assert shown[-1, -1] == 0
+    assert len(np.unique(shown)) == min(1024, largest + 1)
 
 
 def test_signed_values() -> None:

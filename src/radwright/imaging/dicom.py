@@ -109,24 +109,54 @@ def _stored_values(dataset: Any, name: str) -> npt.NDArray[Any]:
 def _shown(dataset: Any, stored: npt.NDArray[Any]) -> Pixels:
     bits = int(_number(dataset, "BitsStored", 16))
     signed = bool(_number(dataset, "PixelRepresentation", 0))
-    values = np.asarray(require("pydicom.pixels", extra="dicom").apply_modality_lut(stored, dataset))
+    values = _modality_values(dataset, stored)
     windowed = _windowed(dataset, values)
     if windowed is not None:
         return windowed
-    rescaled = values is not stored and not np.array_equal(values, stored)
-    if bits <= 8 and not signed and not rescaled:
+    if bits <= 8 and not signed and values is stored:
         return np.asarray(stored.clip(0, 2**bits - 1) * (255 // (2**bits - 1)), dtype=np.uint8)
     low, high = _range(dataset, stored, values)
     return _stretch(values, low, high)
+
+
+def _modality_values(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Stored values through the modality table, or slope and intercept; ``stored`` itself where they change nothing."""
+    table = dataset.get("ModalityLUTSequence")
+    if table:
+        return _looked_up(table[0], stored)[0]
+    slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
+    if (slope, intercept) == (1.0, 0.0) or slope == 0 or not np.isfinite([slope, intercept]).all():
+        return stored
+    return stored.astype(np.float64) * slope + intercept
+
+
+def _looked_up(table: Any, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], int]:
+    """Values through a lookup table (PS3.3 C.11.1.1), and its largest possible entry.
+
+    Values below the first or above the last entry get that entry. Eight-bit tables are met packed and in words.
+    """
+    num_entries, first, bits = (int(value) for value in table.LUTDescriptor)
+    num_entries = num_entries or 65536
+    if first > 32767 and values.min() < 0:
+        first -= 65536
+    raw = table.LUTData
+    if isinstance(raw, bytes):
+        entries = np.frombuffer(raw, np.uint8 if len(raw) < 2 * num_entries else "<u2")[:num_entries]
+    else:
+        entries = np.asarray(raw, dtype=np.int64)
+    if entries.size == 0:
+        raise ValueError("a lookup table without entries")
+    place = np.clip(np.rint(values.astype(np.float64)) - first, 0, entries.size - 1).astype(np.int64)
+    full_scale = max(2 ** min(16, max(8, bits)) - 1, int(entries.max()))
+    return entries.astype(np.float64)[place], full_scale
 
 
 def _windowed(dataset: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.uint16] | None:
     """Values through the first VOI lookup table or window; None where there is none that leaves a picture."""
     table = dataset.get("VOILUTSequence")
     if table:
-        descriptor = table[0].LUTDescriptor
-        shown = require("pydicom.pixels", extra="dicom").apply_voi_lut(values, dataset, index=0, prefer_lut=True)
-        return _if_picture(_stretch(shown, 0, 2 ** min(16, max(8, int(descriptor[2]))) - 1))
+        looked_up, full_scale = _looked_up(table[0], values)
+        return _if_picture(_stretch(looked_up, 0, full_scale))
     center, width = _number(dataset, "WindowCenter", None), _number(dataset, "WindowWidth", None)
     if center is None or width is None or not np.isfinite([center, width]).all() or width < 1:
         return None
