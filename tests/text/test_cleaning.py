@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -199,3 +200,13 @@ def test_real_reports_clean_to_themselves(shared: Path) -> None:
         cleaned = clean_report(study["report"])
         assert cleaned.endswith(" .")
         assert clean_report(cleaned) == cleaned == clean_report(readable(cleaned))
+
+
+@pytest.mark.parametrize(
+    "piece", ["_", "[**", "\n", " ", ".", "a.", "1,000,", "x", "!", "< ", "1. ", "-", "(1) ", "5 "]
+)
+@pytest.mark.parametrize("name", sorted(CLEANERS))
+def test_long_runs_take_no_more_than_linear_time(piece: str, name: str) -> None:
+    start = time.perf_counter()
+    readable(cleaner(name)(piece * 50_000))
+    assert time.perf_counter() - start < 3

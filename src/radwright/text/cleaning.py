@@ -18,7 +18,7 @@ GAP_WORD = "xxxx"
 _HYPHENS = re.compile("[\u2010-\u2013\u2212]")
 _DELETED = re.compile("['`\u2018\u2019\u00ad\u200b]")
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_BRACKETED_GAP = re.compile(r"\[\*\*.*?\*\*\]")
+_BRACKETED_GAP = re.compile(r"\[\*\*[^\[\]]{0,200}\*\*\]")
 # "p.m." -> "pm"; whether its last dot also ends the sentence shows in the case of what follows.
 _INITIALS = re.compile(r"(?<![^\W_.])((?:[^\W\d_]\.)+[^\W\d_])(?![^\W_])(\.?)(?=\s*(\S?))")
 _NEVER_LAST = {"eg", "ie"}
@@ -32,7 +32,7 @@ _BELOW = re.compile(r"<\s*(?=\d)")
 _ABOVE = re.compile(r">\s*(?=\d)")
 _UNDERSCORES = (
     (re.compile(r"(?<=[^\W_])_{2,}"), f" {GAP_WORD}"),
-    (re.compile(r"_{2,}(?=[^\W_])"), f"{GAP_WORD} "),
+    (re.compile(r"(?<!_)_{2,}(?=[^\W_])"), f"{GAP_WORD} "),
     (re.compile(r"_{2,}"), GAP_WORD),
 )
 _CROSSES = re.compile(r"(?<![^\W_])x{3,}(?![^\W_])")

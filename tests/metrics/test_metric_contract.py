@@ -1,0 +1,189 @@
+"""What every metric in the table promises, and properties of single metrics."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radwright.metrics.base import Metric
+from radwright.metrics.bleu import Bleu
+from radwright.metrics.cider import Cider, DocumentFrequency
+from radwright.metrics.constant import ConstantTables
+from radwright.metrics.diversity import measure_diversity
+from radwright.metrics.meteor import Meteor, function_words, normalise
+from radwright.metrics.meteor_align import EXACT, align, count_chunks
+from radwright.metrics.ngrams import count_ngrams
+from radwright.metrics.rouge import longest_common_subsequence
+from radwright.tables import METRICS, resolve
+
+WORDS = ["the", "heart", "is", "normal", "lungs", "clear", "no", "effusion", "nodules", "nodule", "."]
+TEXT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=14).map(" ".join)
+DRAFTS = [
+    "the heart is normal . lungs clear .",
+    "no effusion .",
+    "",
+    "nodules",
+    "lungs clear . no effusion . no nodule .",
+]
+REFERENCES = [
+    ["heart normal ."],
+    ["no effusion .", "effusion is clear"],
+    ["lungs clear"],
+    ["nodule"],
+    ["lungs clear ."],
+]
+
+
+@pytest.fixture(params=sorted(METRICS))
+def metric(request: pytest.FixtureRequest) -> Metric:
+    made: Metric = resolve(METRICS, request.param, kind="metric")()
+    return made
+
+
+def test_shapes_names_and_finite_scores(metric: Metric) -> None:
+    rows = metric.rows(DRAFTS, REFERENCES)
+    assert rows.shape[0] == len(DRAFTS)
+    assert rows.dtype == np.float64
+    scores = metric.scores(rows)
+    assert scores.shape == (len(DRAFTS), len(metric.names))
+    assert np.isfinite(scores).all()
+    assert (scores >= 0).all()
+    assert metric.variant
+
+
+def test_many_sums_at_once_equal_one_by_one(metric: Metric) -> None:
+    rows = metric.rows(DRAFTS, REFERENCES)
+    counts = np.random.default_rng(0).integers(0, 3, size=(2, 7, len(DRAFTS))).astype(float)
+    together = metric.scores(counts @ rows)
+    for index in np.ndindex(2, 7):
+        np.testing.assert_allclose(together[index], metric.scores(counts[index] @ rows), rtol=1e-12)
+
+
+def test_a_resample_of_rows_equals_scoring_the_resampled_texts(metric: Metric) -> None:
+    if isinstance(metric, Cider):
+        metric = Cider(DocumentFrequency.of(REFERENCES))  # by default its idf would be counted anew
+    picks = [0, 0, 4, 1, 4]
+    from_rows = metric.scores(metric.rows(DRAFTS, REFERENCES)[picks].sum(axis=0))
+    anew = metric.rows([DRAFTS[k] for k in picks], [REFERENCES[k] for k in picks])
+    np.testing.assert_allclose(from_rows, metric.scores(anew.sum(axis=0)), rtol=1e-12)
+
+
+def test_perfect_drafts_beat_every_other(metric: Metric) -> None:
+    references = ["the heart is normal .", "no effusion is seen in the lungs .", "lungs clear and normal ."]
+    best = metric.scores(metric.rows(references, [[text] for text in references]).sum(axis=0))
+    worse = metric.scores(metric.rows(references[::-1], [[text] for text in references]).sum(axis=0))
+    assert (best > worse).all()
+
+
+def test_empty_drafts_score_nothing(metric: Metric) -> None:
+    scores = metric.scores(metric.rows(["", ""], [["lungs clear"], ["no effusion"]]).sum(axis=0))
+    np.testing.assert_allclose(scores, 0, atol=1e-6)
+
+
+def test_mistakes_in_the_call_are_refused(metric: Metric) -> None:
+    with pytest.raises(ValueError, match="lists of references"):
+        metric.rows(["a"], [])
+    with pytest.raises(ValueError, match="at least one reference"):
+        metric.rows(["a"], [[]])
+    with pytest.raises(ValueError, match="lists of texts"):
+        metric.rows(["a"], ["a"])
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=9), st.lists(st.sampled_from("abc"), max_size=9))
+def test_longest_common_subsequence_equals_the_textbook_table(first: list[str], second: list[str]) -> None:
+    table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
+    for i, j in itertools.product(range(len(first)), range(len(second))):
+        same = first[i] == second[j]
+        table[i + 1][j + 1] = table[i][j] + 1 if same else max(table[i][j + 1], table[i + 1][j])
+    assert longest_common_subsequence(first, second) == table[-1][-1]
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=7))
+def test_ngrams_are_counted_once_per_place(words: list[str]) -> None:
+    for order, counts in enumerate(count_ngrams(words), start=1):
+        assert counts == Counter(tuple(words[k : k + order]) for k in range(len(words) - order + 1))
+
+
+@given(TEXT, st.lists(TEXT, min_size=1, max_size=6))
+def test_constant_tables_equal_scoring_n_copies(text: str, references: list[str]) -> None:
+    tables = ConstantTables(references)
+    targets = [[reference] for reference in references]
+    copies = [text] * len(references)
+    for metric, value in ((Bleu(), tables.bleu_4(text)), (Cider(), tables.cider(text))):
+        assert value == pytest.approx(float(metric.scores(metric.rows(copies, targets).sum(axis=0))[-1]), abs=1e-12)
+
+
+def test_cider_weights_can_come_from_a_file_of_reports() -> None:
+    assert Cider().scores(Cider().rows(["no mass"], [["no mass"]])[0])[0] == 0  # one study: every idf is 0
+    fixed = Cider(DocumentFrequency.of([["no mass"], ["no mass"], ["no nodule"], ["lungs"]]))
+    assert fixed.scores(fixed.rows(["no mass"], [["no mass"]])[0])[0] == pytest.approx(10 * 2 / 4)  # orders 1 and 2
+    assert "file of 4" in fixed.variant
+    weight = DocumentFrequency.of([["no mass"], ["no nodule"]]).weight
+    assert weight(("no",)) == 0
+    assert weight(("mass",)) == pytest.approx(math.log(2)) == weight(("never",))
+
+
+def test_bleu_takes_the_closest_length_and_the_shorter_of_two_as_close() -> None:
+    rows = Bleu().rows(["a b c"], [["a b c d", "a b", "a b c d e f"]])
+    assert rows[0, :2].tolist() == [3, 2]
+
+
+def test_meteor_adds_statistics_up_rather_than_averaging_scores() -> None:
+    metric = Meteor()
+    rows = metric.rows(["clear .", "opacity"], [["clear ."], ["a large right pleural effusion is seen"]])
+    assert float(metric.scores(rows.sum(axis=0))[0]) != pytest.approx(float(metric.scores(rows).mean()), abs=0.05)
+
+
+# Short enough for the beam to hold every path; on longer texts METEOR's search may miss the best alignment.
+SHORT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
+
+
+@given(SHORT, SHORT)
+def test_alignment_is_one_to_one_and_finds_every_exact_match(draft: str, reference: str) -> None:
+    ours, theirs = draft.split(), reference.split()
+    matches = align(ours, theirs, {word: word.rstrip("s") for word in WORDS})
+    assert len({match.draft for match in matches}) == len(matches) == len({match.reference for match in matches})
+    assert [match.reference for match in matches] == sorted(match.reference for match in matches)
+    exact = [match for match in matches if match.module == EXACT]
+    assert all(ours[match.draft] == theirs[match.reference] for match in exact)
+    assert len(exact) == (Counter(ours) & Counter(theirs)).total()
+    assert 0 <= count_chunks(matches) <= len(matches)
+
+
+def test_alignment_prefers_few_chunks() -> None:
+    words = ["no", "mass", ".", "no", "effusion", "."]
+    reference = ["no", "effusion", ".", "no", "mass", "."]
+    assert count_chunks(align(words, reference, {word: word for word in words})) == 2
+
+
+def test_function_words_are_the_93_of_meteor() -> None:
+    assert len(function_words()) == 93
+    assert {"the", ".", "of", "is", "no", "'"} <= function_words()
+    assert "lungs" not in function_words()
+
+
+@given(st.text(max_size=40))
+def test_normalising_never_crashes_and_leaves_no_white_space(text: str) -> None:
+    assert all(word and word.split() == [word] for word in normalise(text))
+
+
+def test_diversity_and_its_alarm() -> None:
+    references = ["lungs clear", "a b c d", "no effusion", "heart normal"]
+    collapsed = measure_diversity(["clear"] * 3 + ["no effusion"], references, ["clear", "other"])
+    assert collapsed.collapsed
+    assert (collapsed.num_distinct, collapsed.num_distinct_references, collapsed.num_empty) == (2, 4, 0)
+    assert collapsed.most_common_share == collapsed.verbatim_train_share == 0.75
+    assert collapsed.length_ratio == pytest.approx((1 / 2 + 1 / 4 + 1 / 2 + 1) / 4)
+    assert collapsed.entropy_bits == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)))
+    varied = measure_diversity(["a", "", "c", "d"], references)
+    assert not varied.collapsed
+    assert varied.num_empty == 1
+    assert varied.verbatim_train_share is None
+    assert varied.entropy_bits == pytest.approx(2)
+    assert not measure_diversity(["clear"] * 4, ["lungs clear"] * 4).collapsed  # the references are no different
