@@ -200,7 +200,7 @@ def _has_all_rows(data: bytes) -> bool:
             wanted -= len(inflate.decompress(left, min(wanted, 2**20)))
             left = inflate.unconsumed_tail
         at += 12 + length
-    return wanted <= 0
+    return bool(wanted <= 0)
 
 
 def _probe_jpeg(data: bytes, name: str) -> tuple[int, int]:

@@ -127,7 +127,7 @@ def _modality_values(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[Any]
     slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
     if (slope, intercept) == (1.0, 0.0) or slope == 0 or not np.isfinite([slope, intercept]).all():
         return stored
-    return stored.astype(np.float64) * slope + intercept
+    return np.asarray(stored.astype(np.float64) * slope + intercept)
 
 
 def _looked_up(table: Any, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], int]:
