@@ -33,7 +33,7 @@ def generate(
     """
     from radwright.cli.progress import progress_bar, say
     from radwright.evaluation.predict import draft_to_file
-    from radwright.runs import find_inputs, open_predictor
+    from radwright.runs.drafting import find_inputs, open_predictor
 
     predictor = open_predictor(checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding)
     studies = find_inputs(inputs, split=split, limit=limit, together=together)

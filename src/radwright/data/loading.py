@@ -50,7 +50,7 @@ class LoadingConfig(Config):
 
 
 @dataclass(slots=True)
-class _Loaded:
+class LoadedStudy:
     """One study ready for collation: images float32 (1, S, S) each, positions, tokens (None at inference)."""
 
     study_id: str
@@ -83,22 +83,33 @@ def make_batch(
         StudyError: a study has no view, an image that cannot be decoded, or (with a tokenizer) no report.
     """
     loading = loading or LoadingConfig()
-    loaded = []
-    for number, study in enumerate(studies):
-        views = choose_views(study.views, loading.max_views)
-        if not views:
-            raise StudyError(f"study {study.study_id}: has no image")
-        pixels = [_view_pixels(view, image) for view in views]
-        change = None if draws is None else draws[number]
-        loaded.append(
-            _Loaded(
-                study.study_id,
-                [_image(view_pixels, change, image) for view_pixels in pixels],
-                [VIEW_POSITIONS.index(view.position) for view in views],
-                None if tokenizer is None else report_tokens(study, tokenizer, loading),
-            )
-        )
-    return _collate(loaded, image.size_px, None if tokenizer is None else tokenizer.pad_id)
+    changes = [None] * len(studies) if draws is None else draws
+    loaded = [
+        load_study(study, image, loading, tokenizer=tokenizer, change=change)
+        for study, change in zip(studies, changes, strict=True)
+    ]
+    return collate(loaded, image.size_px, None if tokenizer is None else tokenizer.pad_id)
+
+
+def load_study(
+    study: Study,
+    image: ImageConfig,
+    loading: LoadingConfig,
+    *,
+    tokenizer: Tokenizer | None = None,
+    change: Draw | None = None,
+) -> LoadedStudy:
+    """One study ready for ``collate``; arguments and errors as for ``make_batch``."""
+    views = choose_views(study.views, loading.max_views)
+    if not views:
+        raise StudyError(f"study {study.study_id}: has no image")
+    pixels = [_view_pixels(view, image) for view in views]
+    return LoadedStudy(
+        study.study_id,
+        [_image(view_pixels, change, image) for view_pixels in pixels],
+        [VIEW_POSITIONS.index(view.position) for view in views],
+        None if tokenizer is None else report_tokens(study, tokenizer, loading),
+    )
 
 
 def choose_views(views: Sequence[View], max_views: int) -> list[View]:
@@ -146,7 +157,8 @@ def _image(pixels: Pixels, change: Draw | None, image: ImageConfig) -> Tensor:
     return torch.from_numpy(augment(pixels, change, padding=image.padding)).unsqueeze(0)
 
 
-def _collate(loaded: Sequence[_Loaded], side: int, pad_id: int | None) -> Batch:
+def collate(loaded: Sequence[LoadedStudy], side: int, pad_id: int | None) -> Batch:
+    """Pad views with zeros and reports with ``pad_id`` (None: no reports); ``side`` is S."""
     num_views = max(len(study.images) for study in loaded)
     images_BV1SS = torch.zeros(len(loaded), num_views, 1, side, side)
     mask_BV = torch.zeros(len(loaded), num_views, dtype=torch.bool)
@@ -262,9 +274,9 @@ class BatchLoader:
     def _batch(self, indices: Sequence[int], epoch: int) -> Batch | None:
         loaded = [study for index in indices if (study := self._load(index, epoch)) is not None]
         pad_id = None if self.tokenizer is None else self.tokenizer.pad_id
-        return _collate(loaded, self.image.size_px, pad_id) if loaded else None
+        return collate(loaded, self.image.size_px, pad_id) if loaded else None
 
-    def _load(self, index: int, epoch: int) -> _Loaded | None:
+    def _load(self, index: int, epoch: int) -> LoadedStudy | None:
         cached = self._cache.get(index)
         study = self.store.study(index, images=cached is None)
         try:
@@ -283,7 +295,7 @@ class BatchLoader:
         if self.augmentation is not None:
             change = draw(self.augmentation, seed=self.seed, epoch=epoch, study_id=study.study_id)
         images = [_image(view_pixels, change, self.image) for view_pixels in cached[0]]
-        return _Loaded(study.study_id, images, cached[1], token_ids)
+        return LoadedStudy(study.study_id, images, cached[1], token_ids)
 
 
 class PixelCache:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from radwright.data.files import append_line, atomic_file, json_line, output_errors, read_lines, sync_folder
+from radwright.data.files import drop_torn_line, json_line, output_errors, read_lines, sync_folder, write_lines
 from radwright.errors import OutputError
 from radwright.types import Report, Skipped, Study
 
@@ -86,7 +86,7 @@ def draft_to_file(
         out.parent.mkdir(parents=True, exist_ok=True)
         stream = partial.open("ab")
     with stream:
-        if not done and stream.tell() == 0:
+        if stream.tell() == 0:
             _write(partial, stream, {"identity": identity})
         for outcome in drafter.draft(missing):
             if isinstance(outcome, Skipped):
@@ -98,9 +98,7 @@ def draft_to_file(
     num_resumed = len(done)
     rows = [row for row in read_lines(partial) if "study_id" in row]
     _write_skipped(out, skipped)
-    with atomic_file(out) as file:
-        for row in rows:
-            file.write(json_line(row))
+    write_lines(out, rows)
     partial.unlink()
     sync_folder(out.parent)
     unfinished = sum(not row["finished"] for row in rows)
@@ -116,23 +114,18 @@ def _write(path: Path, stream: Any, row: Mapping[str, Any]) -> None:
 def _write_skipped(out: Path, skipped: Iterable[Skipped]) -> None:
     path = out.with_name(out.name + ".skipped.jsonl")
     path.unlink(missing_ok=True)
-    for study in skipped:
-        append_line(path, {"study_id": study.study_id, "reason": study.reason})
+    rows = [{"study_id": study.study_id, "reason": study.reason} for study in skipped]
+    if rows:
+        write_lines(path, rows)
 
 
 def _resume(partial: Path, identity: Mapping[str, Any]) -> set[str]:
     """Ids already drafted; a torn last line is cut off."""
-    if not partial.exists():
-        return set()
-    rows = list(read_lines(partial))
+    drop_torn_line(partial)
+    rows = read_lines(partial)
     if rows and rows[0].get("identity") != identity:
         raise OutputError(
             f"{partial}: is from an interrupted job with another checkpoint, input or setting; "
             "finish that job with its own command, or remove the file"
         )
-    with output_errors(partial):
-        content = partial.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            partial.write_bytes(whole)
     return {row["study_id"] for row in rows[1:]}

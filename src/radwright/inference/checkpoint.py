@@ -42,8 +42,8 @@ class CheckpointConfig(Config):
     """Config of the method's class."""
     image: ImageConfig
     """How an image becomes the network's tensor."""
-    max_views: int | None = None
-    """At most this many views of a study are read; None: all."""
+    max_views: int = 4
+    """At most this many views of a study are read."""
     decoding: DecodingConfig = DecodingConfig()
     """How a report is read out, unless the caller says otherwise."""
 

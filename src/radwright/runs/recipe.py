@@ -44,7 +44,7 @@ class StageConfig(Config):
     """Folder of the stage in the run, and what later stages call it."""
     objective: str = "teacher_forcing"
     """Name in the table of objectives."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     """Config of the objective."""
     init_from: str | None = None
     """An earlier stage's name, or a checkpoint directory, whose weights are the start; None: a new network."""
@@ -61,7 +61,7 @@ class Recipe(Config):
     """Prepared store (``radwright prepare ... --out DIR``)."""
     method: str = "vlci"
     """Name in the table of methods, or ``module:Class``."""
-    model: dict[str, Any] = {}
+    model: dict[str, Any] = Field(default_factory=dict)
     """Config of the method."""
     image: ImageConfig = ImageConfig()
     """How an image becomes the network's tensor."""

@@ -62,7 +62,8 @@ class CounterfactualLayer(nn.Module):
         x = x + self.dropout(main)
         x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         complement = complement + self.dropout(self.feed_forward(self.feed_forward_norm(complement)))
-        return x + complement
+        out: Tensor = x + complement
+        return out
 
 
 class LocalSampling(nn.Module):
@@ -140,7 +141,8 @@ class GlobalSampling(nn.Module):
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
         z = self.shortcut(pooled).flatten(2).transpose(1, 2) + self.out(mixed.transpose(1, 2).flatten(2))
         z = z + self.down(F.gelu(self.up(self.feed_forward_norm(z))))
-        return z.reshape(num_studies, num_views * z.shape[1], dim)
+        out: Tensor = z.reshape(num_studies, num_views * z.shape[1], dim)
+        return out
 
 
 class LocalGlobalFusion(nn.Module):

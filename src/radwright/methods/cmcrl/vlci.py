@@ -273,6 +273,19 @@ class Vlci(nn.Module):
         """Pick studies and beams; see ``radwright.types.Decodable``."""
         return state.reorder(studies_C, parents_CW)
 
+    # --- what a run asks for ------------------------------------------------------------------------------------
+
+    def load_pretrained(self) -> list[str] | None:
+        """Load the stem's weights file where the config names one; its unused names, or None without a file."""
+        stem: Any = self.backbone
+        return None if self.config.backbone.weights is None else stem.load_weights()
+
+    def deployed_config(self) -> dict[str, Any]:
+        """Plain config for a checkpoint, which needs no weights file any more."""
+        values = self.config.plain()
+        values["backbone"]["weights"] = None
+        return values
+
     def gates(self) -> dict[str, float]:
         """Present value of each intervention's gate, for the log."""
         found = {"visual_gate": "visual_front_door", "linguistic_gate": "linguistic_front_door"}

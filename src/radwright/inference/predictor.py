@@ -1,0 +1,137 @@
+"""The Predictor: a checkpoint that drafts reports; what generate, evaluate and serve all use."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from radwright.data.loading import LoadedStudy, LoadingConfig, collate, load_study
+from radwright.decoding.config import DecodingConfig
+from radwright.decoding.generate import generate
+from radwright.decoding.stream import stream
+from radwright.errors import StudyError
+from radwright.inference.checkpoint import Checkpoint, load_checkpoint
+from radwright.types import Batch, Decodable, Report, Skipped, Study, Tokenizer
+
+
+class Predictor:
+    """Drafts reports for studies, in batches, in order; a study that cannot be read becomes a ``Skipped``.
+
+    Args:
+        checkpoint: a loaded checkpoint.
+        decoding: another way to read reports out than the checkpoint's own.
+        batch_size: studies decoded at once.
+        num_decoders: threads that decode images while the network works.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        decoding: DecodingConfig | None = None,
+        batch_size: int = 16,
+        num_decoders: int = 2,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.decoding = checkpoint.config.decoding if decoding is None else decoding
+        self.batch_size = batch_size
+        self.num_decoders = num_decoders
+        self.device = next(checkpoint.model.parameters()).device
+
+    @classmethod
+    def load(cls, path: Path, *, device: str = "cpu", decoding: DecodingConfig | None = None) -> Predictor:
+        """A predictor from a checkpoint directory (see ``load_checkpoint`` for what is raised)."""
+        return cls(load_checkpoint(path, device=device), decoding=decoding)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights file: which model wrote a draft."""
+        with (self.checkpoint.path / "model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def draft(self, studies: Iterable[Study]) -> Iterator[Report | Skipped]:
+        """A report or the reason for none per study, in order; the next batch's images decode meanwhile."""
+        chunks = _chunks(studies, self.batch_size)
+        with ThreadPoolExecutor(self.num_decoders) as pool:
+
+            def load(chunk: Sequence[Study]) -> list[Future[LoadedStudy | Skipped]]:
+                return [pool.submit(self._views, study) for study in chunk]
+
+            waiting = [load(chunk) for chunk in itertools.islice(chunks, 1)]
+            while waiting:
+                current = waiting.pop(0)
+                waiting += [load(chunk) for chunk in itertools.islice(chunks, 1)]
+                yield from self._draft_chunk([future.result() for future in current])
+
+    def stream(self, study: Study) -> Iterator[str | Report]:
+        """One study's draft while it is written: ever longer texts that only grow, then the report.
+
+        Raises:
+            StudyError: the study cannot be read.
+        """
+        views = self._views(study)
+        if isinstance(views, Skipped):
+            raise StudyError(f"{views.study_id}: {views.reason}")
+        started, token_ids = time.perf_counter(), list[int]()
+        tokenizer = self.checkpoint.tokenizer
+        for event in stream(self.checkpoint.model, self._batch([views]), self.decoding, **special_ids(tokenizer)):
+            token_ids += event.token_ids
+            if event.hypothesis is None:
+                yield tokenizer.decode(token_ids)
+                continue
+            hypothesis = event.hypothesis
+            seconds = time.perf_counter() - started
+            text = tokenizer.decode(hypothesis.token_ids)
+            num_tokens = len(hypothesis.token_ids)
+            yield Report(study.study_id, text, hypothesis.score, seconds, num_tokens, hypothesis.finished)
+
+    def _views(self, study: Study) -> LoadedStudy | Skipped:
+        config = self.checkpoint.config
+        try:
+            return load_study(study, config.image, LoadingConfig(max_views=config.max_views))
+        except StudyError as error:
+            return Skipped(study.study_id, str(error))
+
+    def _batch(self, views: Sequence[LoadedStudy]) -> Batch:
+        batch = collate(views, self.checkpoint.config.image.size_px, None)
+        dtype = next(self.checkpoint.model.parameters()).dtype
+        batch.images_BV1SS = batch.images_BV1SS.to(dtype)
+        return batch.to(self.device)
+
+    def _draft_chunk(self, chunk: Sequence[LoadedStudy | Skipped]) -> Iterator[Report | Skipped]:
+        readable = [views for views in chunk if not isinstance(views, Skipped)]
+        drafts: Iterator[Report] = iter(())
+        if readable:
+            model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
+            drafts = iter(draft_batch(model, tokenizer, self._batch(readable), self.decoding))
+        for views in chunk:
+            yield views if isinstance(views, Skipped) else next(drafts)
+
+
+def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The ids that decoding must know: BOS, EOS, and what is never written (PAD, BOS, unknown words)."""
+    unknown = getattr(tokenizer, "unk_id", None)
+    never = {tokenizer.pad_id, tokenizer.bos_id} | (set() if unknown is None else {unknown})
+    return {"bos_id": tokenizer.bos_id, "eos_id": tokenizer.eos_id, "suppressed_ids": tuple(sorted(never))}
+
+
+def draft_batch(model: Decodable, tokenizer: Tokenizer, batch: Batch, decoding: DecodingConfig) -> list[Report]:
+    """Reports for a batch that is on the model's device already."""
+    started = time.perf_counter()
+    hypotheses = generate(model, batch, decoding, **special_ids(tokenizer))
+    seconds = (time.perf_counter() - started) / max(1, len(batch))
+    return [
+        Report(study_id, tokenizer.decode(h.token_ids), h.score, seconds, len(h.token_ids), h.finished)
+        for study_id, h in zip(batch.study_ids, hypotheses, strict=True)
+    ]
+
+
+def _chunks(studies: Iterable[Study], size: int) -> Iterator[list[Study]]:
+    studies = iter(studies)
+    while chunk := list(itertools.islice(studies, size)):
+        yield chunk

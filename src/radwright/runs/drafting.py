@@ -1,0 +1,102 @@
+"""Drafting put together: which studies, which checkpoint, on which device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from radwright.config import apply_overrides
+from radwright.data.images import find_studies
+from radwright.data.store import HEADER, PreparedStore
+from radwright.decoding.config import DecodingConfig
+from radwright.errors import ConfigError
+from radwright.inference.checkpoint import load_checkpoint
+from radwright.inference.predictor import Predictor
+from radwright.types import Study
+
+
+def choose_device(name: str) -> str:
+    """``auto`` -> a GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {name}: is not to be had here: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def set_threads(threads: int | None, *, processes: int = 1) -> None:
+    """CPU threads of this process; None: ``OMP_NUM_THREADS``, or the cores shared out over ``processes``."""
+    import torch
+
+    if threads is None and "OMP_NUM_THREADS" in os.environ:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // processes))
+
+
+def open_predictor(
+    checkpoint: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    batch_size: int = 16,
+    decoding: Sequence[str] = (),
+) -> Predictor:
+    """A predictor as the command line asks for it; ``decoding`` holds ``key=value`` changes of the checkpoint's own."""
+    set_threads(threads)
+    loaded = load_checkpoint(checkpoint, device=choose_device(device))
+    values = apply_overrides(loaded.config.decoding.plain(), decoding)
+    if any(change.startswith("strategy.kind=") for change in decoding):
+        # Another kind of strategy: the old kind's settings are none of its own.
+        chosen = apply_overrides({}, [change for change in decoding if change.startswith("strategy.")])
+        values["strategy"] = chosen["strategy"]
+    return Predictor(
+        loaded,
+        decoding=DecodingConfig.parse(values, where="--decoding"),
+        batch_size=batch_size,
+        num_decoders=max(1, min(4, (os.cpu_count() or 2) // 2)),
+    )
+
+
+class StoredStudies(Sequence[Study]):
+    """Some studies of a prepared store, read when asked for."""
+
+    def __init__(self, store: PreparedStore, indices: Sequence[int]) -> None:
+        self.store, self.indices = store, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place):  # type: ignore[no-untyped-def]
+        if isinstance(place, slice):
+            return StoredStudies(self.store, self.indices[place])
+        return self.store.study(self.indices[place])
+
+
+def find_inputs(
+    inputs: Sequence[Path], *, split: str | None = None, limit: int | None = None, together: bool = False
+) -> Sequence[Study]:
+    """The studies that ``generate`` is asked for: a prepared store's, or those of loose images.
+
+    Raises:
+        ConfigError: a store mixed with other inputs, or ``split`` without a store.
+        SourceError, StoreError: an input cannot be read.
+    """
+    stores = [path for path in inputs if (path / HEADER).is_file()]
+    if stores and len(inputs) > 1:
+        raise ConfigError(f"{stores[0]} is a prepared store: give it alone")
+    if stores:
+        store = PreparedStore(stores[0])
+        return StoredStudies(store, store.indices(split)[:limit])
+    if split is not None:
+        raise ConfigError(f"--split {split}: only a prepared store has splits, {inputs[0]} is none")
+    return find_studies(inputs, together=together)[:limit]
