@@ -22,6 +22,25 @@ def test_metrics_are_strict_json_even_when_a_score_is_not_a_number(tmp_path: Pat
     assert line == {"kind": "validation", "step": 1, "scores": {"fit": None, "other": 1.5}}
 
 
+def test_lines_after_the_resumed_state_are_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    hook = JsonlHook(path)
+    hook.start(RunFacts(tmp_path, 0, 9, False), {})
+    hook.log({"step": 1})
+    memory = hook.memory()
+    kept = path.read_bytes()
+    hook.log({"step": 2, "note": "the state is older than this line"})
+    hook.close()
+    hook.start(RunFacts(tmp_path, 1, 9, True), memory)
+    assert path.read_bytes() == kept
+    hook.log({"step": 2})
+    hook.close()
+    assert [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()] == [1, 2]
+    hook.start(RunFacts(tmp_path, 0, 9, False), {})
+    hook.close()
+    assert path.read_bytes() == b""
+
+
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         JsonlHook(tmp_path / "absent" / "metrics.jsonl").start(RunFacts(tmp_path, 0, 1, False), {})

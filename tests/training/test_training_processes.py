@@ -28,7 +28,7 @@ CHANGING = {"elapsed_s", "studies_per_s", "seconds"}
 def processes() -> Iterator[ForkServerContext]:
     """Processes that start with torch and Fabric loaded: forked from a server that has one thread."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training_toy", "lightning_fabric", "lightning_fabric.strategies"])
+    context.set_forkserver_preload(["radwright.training.loop", "lightning_fabric.strategies", "pytest"])
     yield context
     from multiprocessing import forkserver
 
@@ -155,6 +155,45 @@ def test_a_kill_at_any_moment_costs_nothing(
     assert all(torch.equal(kept[name], expected[name]) for name in expected)
     summaries = [json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in (killed, whole)]
     assert {**summaries[0], "elapsed_s": 0} == {**summaries[1], "elapsed_s": 0}
+
+
+@pytest.mark.slow
+def test_a_rank_whose_parent_is_gone_ends(tmp_path: Path) -> None:
+    """Else it would wait for the others until the timeout, which is longer than any validation."""
+    marker = tmp_path / "alive"
+    child = (
+        "import os, sys, threading\n"
+        "from radwright.training.engine import end_with_parent\n"
+        "parent = os.getppid()\n"
+        "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+        "end_with_parent(parent, threading.Event())\n"
+    )
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import subprocess, sys; subprocess.run(sys.argv[1:])",
+            sys.executable,
+            "-c",
+            child,
+            marker,
+        ]
+    )
+    while not (marker.exists() and marker.read_text()):
+        time.sleep(0.05)
+    pid = int(marker.read_text())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the orphan lives on")
 
 
 @pytest.mark.slow

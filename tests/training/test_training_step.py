@@ -101,6 +101,31 @@ def test_dropout_is_drawn_by_seed_and_step(tmp_path: Path) -> None:
     assert not torch.equal(finals[0], finals[2])
 
 
+class Drawing(ToyObjective):
+    """Notes what the first random number of every forward pass in training is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        if self.training:
+            self.drawn.append(torch.rand(()).item())
+        return super().forward(batch)
+
+
+def test_every_micro_batch_draws_its_own_numbers(tmp_path: Path) -> None:
+    toy = Drawing()
+    train(tmp_path, configure(), objective=toy)
+    expected = []
+    for step in range(6):
+        for micro in range(2):
+            torch.manual_seed(derive_seed(0, step, micro))
+            expected.append(torch.rand(()).item())
+    assert toy.drawn == expected
+    assert len(set(toy.drawn)) == 12
+
+
 def test_derived_seeds_are_what_their_docstring_says() -> None:
     assert derive_seed(0, 1, 2) != derive_seed(0, 12)
     assert derive_seed(7, 3, 1) == int(hashlib.sha256(b"7/3/1").hexdigest()[:16], 16) >> 1

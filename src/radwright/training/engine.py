@@ -9,6 +9,8 @@ study left. Small host-side exchanges go over gloo, so that they never wait for 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -106,6 +108,9 @@ class Engine:
         strategies = require("lightning_fabric.strategies", extra="train")
         accelerator = _accelerator(config)
         self.config = config
+        self._closed = threading.Event()
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            threading.Thread(target=end_with_parent, args=(os.getppid(), self._closed), daemon=True).start()
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         several = config.processes * config.machines > 1
         strategy: Any = "auto"
@@ -192,8 +197,16 @@ class Engine:
 
     def close(self) -> None:
         """Leave the group of processes; nothing of the engine may be used afterwards."""
+        self._closed.set()
         if self.num_ranks > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def end_with_parent(parent: int, closed: threading.Event) -> None:
+    """End this process when the one that started it is gone: else it would wait for it until the timeout."""
+    while not closed.wait(timeout=1.0):
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _accelerator(config: EngineConfig) -> str:
