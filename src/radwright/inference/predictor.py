@@ -105,12 +105,21 @@ class Predictor:
 
     def _draft_chunk(self, chunk: Sequence[LoadedStudy | Skipped]) -> Iterator[Report | Skipped]:
         readable = [views for views in chunk if not isinstance(views, Skipped)]
-        drafts: Iterator[Report] = iter(())
-        if readable:
-            model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
-            drafts = iter(draft_batch(model, tokenizer, self._batch(readable), self.decoding))
+        drafts = iter(self._draft_readable(readable))
         for views in chunk:
             yield views if isinstance(views, Skipped) else next(drafts)
+
+    def _draft_readable(self, studies: Sequence[LoadedStudy]) -> list[Report | Skipped]:
+        """Drafts of a batch; where the network fails on it, each study alone, so that one costs no other its draft."""
+        if not studies:
+            return []
+        model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
+        try:
+            return [*draft_batch(model, tokenizer, self._batch(studies), self.decoding)]
+        except StudyError as error:
+            if len(studies) == 1:
+                return [Skipped(studies[0].study_id, str(error))]
+            return [outcome for study in studies for outcome in self._draft_readable([study])]
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
