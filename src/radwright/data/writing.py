@@ -40,10 +40,13 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._finish_shard()
-        elif self._open is not None:
-            self._open.drop()
+        try:
+            if kind is None:
+                self._finish_shard()
+        finally:
+            # A finished shard is no longer open here; what is open is half a shard.
+            if self._open is not None:
+                self._open.drop()
 
     def add(self, row: dict[str, Any]) -> None:
         """Append the next reference's study, as ``study_row`` made it.

@@ -71,7 +71,7 @@ def split_sections(report: str) -> dict[str, str]:
             marks.append((match.start(), match.end(), section))
     sections: dict[str, str] = {}
     ends = [start for start, _, _ in marks[1:]] + [len(report)]
-    for (_, start, section), end in zip(marks, ends, strict=True):
+    for (_, start, section), end in zip(marks, ends, strict=False):  # no heading, no section
         text = " ".join(report[start:end].split())
         if section and (text or section not in sections):
             sections[section] = text
