@@ -224,6 +224,14 @@ class ShortBatches(ToyBatches):
         yield from list(super().steps(epoch, start_step))[:-1]
 
 
+class FirstStepLost(ToyBatches):
+    """Every study of each epoch's first step could not be loaded."""
+
+    def steps(self, epoch: int, start_step: int = 0) -> Iterator[list[Batch]]:
+        for step, micro_batches in enumerate(super().steps(epoch, start_step), start=start_step):
+            yield micro_batches if step else []
+
+
 class NoBatches(ToyBatches):
     def __init__(self) -> None:
         super().__init__(8, 8)
@@ -238,6 +246,21 @@ def trainer(batches: ToyBatches, run_dir: Path) -> Trainer:
     return Trainer(
         config, ToyObjective(), batches, engine=Engine(config.engine), run_dir=run_dir, validate=None, save_best=keep
     )
+
+
+def test_a_step_without_a_study_changes_nothing(tmp_path: Path) -> None:
+    config = configure(max_steps=1)
+    lost = Trainer(
+        config,
+        toy := ToyObjective(),
+        FirstStepLost(8, 8),
+        engine=Engine(config.engine),
+        run_dir=tmp_path,
+        validate=None,
+        save_best=lambda objective, scores: None,
+    )
+    assert lost.fit().num_studies == 0
+    assert all(torch.equal(tensor, ToyObjective().state_dict()[name]) for name, tensor in toy.state_dict().items())
 
 
 def test_batches_that_break_their_word_are_refused_and_closed(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ class Stepper:
         num_terms, num_wishes = len(counts), len(wishes)
         return StepPlan(
             counts=dict(zip(counts, totals[:num_terms], strict=True)),
-            num_micro_batches=round(max(totals[num_terms + num_wishes : -1])),
+            # At least one, so that a step whose studies were all skipped still has its (zero) sums.
+            num_micro_batches=max(1, round(max(totals[num_terms + num_wishes : -1]))),
             num_studies=round(totals[-1]),
             wishes=tuple(total > 0 for total in totals[num_terms : num_terms + num_wishes]),
         )
