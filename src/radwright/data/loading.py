@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -134,7 +134,8 @@ def report_tokens(study: Study, tokenizer: Tokenizer, loading: LoadingConfig) ->
     if len(ids) + 2 <= loading.max_tokens:
         return [tokenizer.bos_id, *ids, tokenizer.eos_id]
     if loading.cut_at_sentence:
-        period = tokenizer.encode(".")[-1:]
+        # The last token of any whole sentence: how this tokenizer writes a sentence's end.
+        period = tokenizer.encode("clear.")[-1:]
         whole = ids[: loading.max_tokens - 2]
         ends = [number for number, token in enumerate(whole, start=1) if [token] == period]
         if ends:
@@ -245,7 +246,7 @@ class BatchLoader:
         """Store indices of this rank's micro-batches of one step."""
         return self._micro_batches(self.order(epoch), step)
 
-    def steps(self, epoch: int, start_step: int = 0) -> Iterator[list[Batch]]:
+    def steps(self, epoch: int, start_step: int = 0) -> Generator[list[Batch], None, None]:
         """This rank's micro-batches of every step from ``start_step`` on; close the iterator to stop early."""
         order = self.order(epoch)
         shares = (self._micro_batches(order, step) for step in range(start_step, self.steps_per_epoch))
