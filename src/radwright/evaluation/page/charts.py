@@ -1,0 +1,160 @@
+"""Plots as inline SVG: values with intervals beside one another, and curves over training steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from radwright.evaluation.page.html import Html, join, number, tag
+
+Point = tuple[int, float]
+
+_WIDTH, _HEIGHT = 360, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 352, 10, 162
+_MAX_POINTS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One value of a dot-and-interval plot.
+
+    Attributes:
+        label: what has the value.
+        value: the dot.
+        low: lower end of the interval, or None.
+        high: upper end, or None.
+        ours: whether it is the run's own value rather than a baseline's.
+    """
+
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    ours: bool = False
+
+
+def dot_plot(title: str, lanes: Sequence[Lane]) -> Html:
+    """A figure with a row per lane on a common axis from 0; the numbers stand beside the dots."""
+    ends = [
+        end for lane in lanes for end in (lane.value, lane.low, lane.high) if end is not None and math.isfinite(end)
+    ]
+    ticks = nice_ticks(min(0.0, *ends, 0.0), max(ends, default=0.0) or 1.0, 4)
+    low, high = ticks[0], ticks[-1]
+    digits = 1 if max(ends, default=0.0) >= 10 else 3
+    rows = [
+        tag(
+            "div",
+            tag("span", lane.label, class_="label"),
+            _strip(lane, low, high),
+            tag("span", number(lane.value, digits), class_="value"),
+            class_="lane ours" if lane.ours else "lane",
+            title=_interval_text(lane, digits),
+        )
+        for lane in lanes
+    ]
+    return tag("figure", tag("figcaption", title), *rows, _axis(ticks), class_="dots")
+
+
+def _interval_text(lane: Lane, digits: int) -> str | None:
+    if lane.low is None or lane.high is None:
+        return None
+    return f"{lane.label}: {lane.value:.{digits}f} ({lane.low:.{digits}f} to {lane.high:.{digits}f})"
+
+
+def _strip(lane: Lane, low: float, high: float) -> Html:
+    def at(value: float) -> str:
+        return f"{100 * (value - low) / (high - low):.2f}%"
+
+    shapes = [tag("line", x1="0", x2="100%", y1="9", y2="9", class_="rail")]
+    if lane.low is not None and lane.high is not None and math.isfinite(lane.low + lane.high):
+        shapes.append(tag("line", x1=at(lane.low), x2=at(lane.high), y1="9", y2="9", class_="interval"))
+    if math.isfinite(lane.value):
+        shapes.append(tag("circle", cx=at(lane.value), cy="9", r="3.5", class_="dot"))
+    return tag("svg", *shapes, class_="strip", height="18", aria_hidden="true")
+
+
+def _axis(ticks: Sequence[float]) -> Html:
+    shapes = []
+    for place, tick in enumerate(ticks):
+        share = f"{100 * place / (len(ticks) - 1):.2f}%"
+        anchor = "start" if place == 0 else "end" if place == len(ticks) - 1 else "middle"
+        shapes.append(tag("line", x1=share, x2=share, y1="0", y2="4", class_="tick"))
+        shapes.append(tag("text", f"{tick:g}", x=share, y="15", text_anchor=anchor))
+    svg = tag("svg", *shapes, class_="strip", height="18", aria_hidden="true")
+    return tag("div", tag("span", class_="label"), svg, tag("span", class_="value"), class_="lane axis")
+
+
+def bar(share: float | None) -> Html:
+    """A share in [0, 1] as a horizontal bar; an empty one where it is not defined."""
+    length = 0.0 if share is None or not math.isfinite(share) else min(max(share, 0.0), 1.0)
+    return tag(
+        "svg",
+        tag("rect", x="0", y="3", width="100%", height="8", class_="trough"),
+        tag("rect", x="0", y="3", width=f"{100 * length:.2f}%", height="8", class_="fill"),
+        class_="bar",
+        height="14",
+        aria_hidden="true",
+    )
+
+
+def line_plot(title: str, points: Sequence[Point], *, kept_step: int | None = None, dots: bool = False) -> Html:
+    """A figure with one curve over optimiser steps.
+
+    Args:
+        title: what is on the vertical axis.
+        points: (step, value), at least one, all finite; thinned out to 400.
+        kept_step: the step whose weights were kept, as a dashed line.
+        dots: mark every point.
+    """
+    shown = _thinned(points)
+    last_step = max(max(step for step, _ in shown), kept_step or 0, 1)
+    values = [value for _, value in shown]
+    y_ticks = nice_ticks(min(values), max(values), 4)
+    x_ticks = [tick for tick in nice_ticks(0, last_step, 4) if tick <= last_step]
+
+    def x(step: float) -> str:
+        return f"{_LEFT + (_RIGHT - _LEFT) * step / last_step:.1f}"
+
+    def y(value: float) -> str:
+        return f"{_BOTTOM - (_BOTTOM - _TOP) * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]):.1f}"
+
+    shapes = []
+    for tick in y_ticks:
+        shapes.append(tag("line", x1=f"{_LEFT}", x2=f"{_RIGHT}", y1=y(tick), y2=y(tick), class_="rail"))
+        shapes.append(tag("text", f"{tick:g}", x=f"{_LEFT - 6}", y=f"{float(y(tick)) + 4:.1f}", text_anchor="end"))
+    shapes += [tag("text", f"{tick:g}", x=x(tick), y=f"{_BOTTOM + 17}", text_anchor="middle") for tick in x_ticks]
+    if kept_step is not None:
+        shapes.append(tag("line", x1=x(kept_step), x2=x(kept_step), y1=f"{_TOP}", y2=f"{_BOTTOM}", class_="kept"))
+    shapes.append(tag("polyline", points=" ".join(f"{x(step)},{y(value)}" for step, value in shown), class_="curve"))
+    if dots or len(shown) == 1:
+        shapes += [tag("circle", cx=x(step), cy=y(value), r="3", class_="dot") for step, value in shown]
+    summary = (
+        f"{title}: {shown[0][1]:.4g} at step {shown[0][0]}, {shown[-1][1]:.4g} at step {shown[-1][0]}; "
+        f"lowest {min(values):.4g}, highest {max(values):.4g}"
+    )
+    svg = tag("svg", join(shapes), viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=summary)
+    return tag("figure", tag("figcaption", title), svg, class_="curve-plot")
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    """At most 400 points, evenly over the sequence, the first and the last among them."""
+    ordered = sorted(points)
+    if len(ordered) <= _MAX_POINTS:
+        return ordered
+    last = len(ordered) - 1
+    return [ordered[round(place * last / (_MAX_POINTS - 1))] for place in range(_MAX_POINTS)]
+
+
+def nice_ticks(low: float, high: float, num_steps: int) -> list[float]:
+    """Round numbers, evenly spaced, from at or below ``low`` to at or above ``high``: two at least.
+
+    The spacing is 1, 2, 2.5 or 5 times a power of ten, about ``num_steps`` of them over the range.
+    """
+    if high <= low:
+        high = low + (abs(low) or 1.0)
+    rough = (high - low) / num_steps
+    power = 10.0 ** math.floor(math.log10(rough))
+    spacing = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
+    first, last = math.floor(low / spacing + 1e-9), math.ceil(high / spacing - 1e-9)
+    return [round(place * spacing, 12) for place in range(first, max(last, first + 1) + 1)]

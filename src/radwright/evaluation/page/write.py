@@ -1,0 +1,115 @@
+"""Puts the page together and writes it; its policy lets in only its own style and script, by their hashes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+
+from radwright.data.files import atomic_file, output_errors
+from radwright.errors import ScoringError
+from radwright.evaluation.page.compare import Variety, compare_findings
+from radwright.evaluation.page.content import Page
+from radwright.evaluation.page.html import Html, tag
+from radwright.evaluation.page.sections import (
+    WARNING,
+    alarm,
+    at_a_glance,
+    curve_section,
+    findings_section,
+    heading,
+    run_section,
+    scores_section,
+)
+from radwright.evaluation.page.studies import studies_section
+from radwright.evaluation.reports import name_some
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write the page as one HTML file; folders above it are made, and a kill leaves no half page.
+
+    Raises:
+        ScoringError: a study is given twice, or only one of its two sets of findings.
+        OutputError: the file cannot be written.
+    """
+    text = render_page(page)
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def render_page(page: Page) -> str:
+    """The page's HTML; the same page gives the same text.
+
+    Raises:
+        ScoringError: a study is given twice, or only one of its two sets of findings.
+    """
+    _check(page)
+    style, script = _own_file("page.css"), _own_file("page.js")
+    facts = [compare_findings(study) for study in page.studies]
+    variety = Variety.scored(page.scores) or (Variety.of(page.studies) if page.studies else None)
+    parts = {
+        "scores": scores_section(page.scores),
+        "findings": findings_section(page.findings),
+        "training": curve_section(page.curve),
+        "run": run_section(page),
+        "studies": studies_section(page.studies, facts),
+    }
+    has_studies = parts["studies"] is not None
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", page.title),
+        tag("link", rel="icon", href="data:,"),
+        tag("style", style),
+    )
+    body = tag(
+        "body",
+        tag("a", "Skip to the studies", href="#studies", class_="skip") if has_studies else None,
+        heading(page, parts),
+        tag(
+            "main",
+            alarm(variety),
+            at_a_glance(page, variety, facts),
+            *parts.values(),
+        ),
+        tag("footer", WARNING),
+        tag("dialog", id="viewer", aria_label="Enlarged image") if has_studies else None,
+        tag("script", script),
+    )
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _check(page: Page) -> None:
+    twice = [study_id for study_id, count in Counter(study.study_id for study in page.studies).items() if count > 1]
+    if twice:
+        raise ScoringError(f"the page: {name_some(twice, 'study')} given more than once; leave the copies out")
+    for study in page.studies:
+        if (study.reference_findings is None) != (study.draft_findings is None):
+            raise ScoringError(
+                f"the page: study {study.study_id!r} has findings of only one of its two reports; give both or neither"
+            )
+
+
+def _own_file(name: str) -> Html:
+    """The page's own style or script; both are read as raw text by browsers, so neither may end its element."""
+    text = files("radwright.evaluation.page").joinpath(name).read_text(encoding="utf-8")
+    assert "</" not in text, name
+    return Html(f"\n{text}")
+
+
+def _policy(style: Html, script: Html) -> str:
+    def source(text: Html) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    return (
+        f"default-src 'none'; img-src data:; style-src {source(style)}; script-src {source(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
