@@ -161,6 +161,24 @@ def test_truncated_images_are_errors_never_gray(kind: str, picture: Any, encode:
         image_pixels(half + bytes(len(data) - len(half)), CONFIG, name="x")
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("side", [8, 64, 300])
+def test_a_jpeg_cut_short_before_its_end_marker(side: int, progressive: bool, picture: Any, encode: Any) -> None:
+    config = ImageConfig(size_px=side)
+    data = encode(picture, "JPEG", quality=90, progressive=progressive)
+    start = data.rfind(b"\xff\xda") + 20
+    if not progressive:
+        for share in (0.1, 0.5, 0.9):
+            cut = data[: start + int((len(data) - start) * share)].rstrip(b"\xff")
+            with pytest.raises(ImageError, match="truncated"):
+                image_pixels(cut + b"\xff\xd9", config, name="x")
+    # One shade at the bottom is no truncation.
+    for shade in (0, 117, 255):
+        framed = picture.copy()
+        framed[200:] = shade
+        assert image_pixels(encode(framed, "JPEG", progressive=progressive), config, name="x").any()
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 

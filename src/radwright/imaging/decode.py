@@ -96,14 +96,24 @@ def decode(encoded: Encoded, *, at_least: tuple[int, int] | None = None) -> Pixe
         from radwright.imaging import dicom
 
         return dicom.decode_dicom(encoded.data, name=encoded.name)
+    gray = _decoded(encoded, encoded.data, at_least)
+    if encoded.kind == "JPEG" and (gray[-1] == gray[-1, 0]).all() and not _has_all_blocks(encoded, gray, at_least):
+        raise ImageError(f"{encoded.name}: is truncated (a JPEG whose pixels end before its end marker)")
+    if encoded.kind == "PNG" and not gray[-1].any() and not _has_all_rows(encoded.data):
+        raise ImageError(f"{encoded.name}: is truncated (a PNG with fewer rows than its header says)")
+    return _upright(gray, encoded.orientation)
+
+
+def _decoded(encoded: Encoded, data: bytes, at_least: tuple[int, int] | None) -> Pixels:
+    """A PNG's or JPEG's gray pixels as they are stored, not yet turned upright."""
     try:
-        with Image.open(io.BytesIO(encoded.data), formats=[encoded.kind]) as image:
+        with Image.open(io.BytesIO(data), formats=[encoded.kind]) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise ImageError(f"{encoded.name}: holds several frames; one image per file is expected")
             if encoded.kind == "JPEG" and at_least is not None:
                 turned = encoded.orientation >= 5
                 image.draft("L", (at_least[1], at_least[0]) if turned else at_least)
-            gray = _gray(image)
+            return _gray(image)
     except RadwrightError:
         raise
     except (
@@ -116,9 +126,17 @@ def decode(encoded: Encoded, *, at_least: tuple[int, int] | None = None) -> Pixe
         Image.DecompressionBombError,
     ) as error:
         raise ImageError(f"{encoded.name}: cannot be decoded, it is truncated or damaged: {error}") from error
-    if encoded.kind == "PNG" and not gray[-1].any() and not _has_all_rows(encoded.data):
-        raise ImageError(f"{encoded.name}: is truncated (a PNG with fewer rows than its header says)")
-    return _upright(gray, encoded.orientation)
+
+
+def _has_all_blocks(encoded: Encoded, gray: Pixels, at_least: tuple[int, int] | None) -> bool:
+    """Whether a JPEG's stream reaches its last block.
+
+    The decoder fills the blocks after a premature end with one shade, silently. Bytes put before the end marker are
+    ignored by a whole stream, and taken for the missing blocks by one that is cut.
+    """
+    end = encoded.data.rfind(b"\xff\xd9")
+    longer = encoded.data[:end] + b"\x5a\xc3\x17\x8e" * 64 + encoded.data[end:]
+    return bool(np.array_equal(gray, _decoded(encoded, longer, at_least)))
 
 
 def png_bytes(pixels: Pixels) -> bytes:
