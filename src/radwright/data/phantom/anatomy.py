@@ -85,7 +85,7 @@ def draw_anatomy(stream: Stream) -> Anatomy:
             stream.between(0, NUM_TREES - 1),
             stream.between(0, NUM_LATERAL_TREES - 1),
         ),
-        texture=stream.units(72).reshape(2, 6, 6) * np.float32(0.2) - np.float32(0.1),
+        texture=stream.units(72).reshape(2, 6, 6) * np.float32(0.36) - np.float32(0.18),
     )
 
 

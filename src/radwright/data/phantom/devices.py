@@ -43,22 +43,26 @@ def draw_pacemaker(finding: Finding, stream: Stream, chest: Chest, overlay: Over
     if finding.size == "dual lead":
         tips.append((stream.bell(-0.12, 0.03), stream.bell(0.10, 0.04)))
     start = (u0 - sign * wide, v0 - 0.3 * high)
+    leads = []
     for number, tip in enumerate(tips):
         entry = (gate[0], gate[1] + 0.03 * number)
-        overlay.line("frontal", bezier([start, (start[0] - sign * 0.1, -0.68), entry, vein]), 0.013, 1.4)
         belly = (-0.16, 0.1) if number == 0 else (-0.13, 0.22)
-        overlay.line("frontal", bezier([vein, belly, (0.0, tip[1] + 0.02), tip]), 0.013, 1.4)
+        leads.append(bezier([start, (start[0] - sign * 0.1, -0.68), entry, vein]))
+        leads.append(bezier([vein, belly, (0.0, tip[1] + 0.02), tip]))
         _blob(overlay, chest, "frontal", tip, 0.022, 1.6)
+    overlay.lines("frontal", leads, 0.013, 1.4)
 
     view = chest.lateral
     front = float(sternum_line(v0)) + 0.02
     box = view.frame.box(front - 0.06, v0 - high, front + 0.06, v0 + high)
     case = ellipsoid(view.frame.u_SS[box], view.frame.v_S1[box[0]], (front, v0), (0.045, high))
     overlay.add("lateral", box, np.float32(2.2) * case)
+    leads = []
     for number, tip in enumerate(tips):
         end = (-0.42, tip[1] + 0.02) if number == 0 else (-0.30, tip[1] - 0.05)
-        overlay.line("lateral", bezier([(front, v0 - high), (-0.3, -0.75), (0.0, -0.5), (-0.05, -0.25)]), 0.013, 1.2)
-        overlay.line("lateral", bezier([(-0.05, -0.25), (-0.02, 0.15), end]), 0.013, 1.2)
+        leads.append(bezier([(front, v0 - high), (-0.3, -0.75), (0.0, -0.5), (-0.05, -0.25)]))
+        leads.append(bezier([(-0.05, -0.25), (-0.02, 0.15), end]))
+    overlay.lines("lateral", leads, 0.013, 1.2)
 
 
 def draw_central_line(finding: Finding, stream: Stream, chest: Chest, overlay: Overlay) -> None:
@@ -75,21 +79,21 @@ def draw_central_line(finding: Finding, stream: Stream, chest: Chest, overlay: O
         entry = [(sign * 0.20, -1.15), (sign * 0.17, -0.75), (sign * 0.12, -0.55), (turn - 0.12, -0.36)]
     else:
         entry = [(sign * 0.78, -0.46), (sign * 0.45, -0.72), (sign * 0.12, -0.58), (turn - 0.12, -0.36)]
-    overlay.line("frontal", bezier(entry), 0.018, 0.95)
-    overlay.line("frontal", bezier([entry[-1], (turn - 0.14, (tip - 0.36) / 2), (turn - 0.12, tip)]), 0.018, 0.95)
-    overlay.line("lateral", bezier([(0.02, -1.15), (-0.05, -0.6), (0.0, -0.4), (-0.06, tip)]), 0.018, 0.75)
+    last = bezier([entry[-1], (turn - 0.14, (tip - 0.36) / 2), (turn - 0.12, tip)])
+    overlay.lines("frontal", [bezier(entry), last], 0.018, 0.95)
+    overlay.lines("lateral", [bezier([(0.02, -1.15), (-0.05, -0.6), (0.0, -0.4), (-0.06, tip)])], 0.018, 0.75)
 
 
 def draw_endotracheal_tube(finding: Finding, stream: Stream, chest: Chest, overlay: Overlay) -> None:
     """A tube in the windpipe; its tip lies the stated centimetres above the carina."""
     tip = _CARINA - int(finding.size.split()[0]) * 10 * MILLIMETRE
     middle = 0.05 * chest.anatomy.rotation + stream.bell(-0.005, 0.008)
-    for wall in (-0.022, 0.022):
-        overlay.line("frontal", bezier([(middle + wall * 1.3, -1.2), (middle + wall, tip)]), 0.015, 0.65)
-    overlay.line("frontal", bezier([(middle - 0.022, tip), (middle + 0.022, tip)]), 0.015, 0.65)
-    for wall in (-0.022, 0.022):
-        points = [(0.02 + 0.1 * (height + 0.6) + wall, height) for height in (-1.2, tip)]
-        overlay.line("lateral", bezier(points), 0.015, 0.6)
+    walls = [bezier([(middle + wall * 1.3, -1.2), (middle + wall, tip)]) for wall in (-0.022, 0.022)]
+    overlay.lines("frontal", [*walls, bezier([(middle - 0.022, tip), (middle + 0.022, tip)])], 0.015, 0.65)
+    walls = [
+        bezier([(0.02 + 0.1 * (height + 0.6) + wall, height) for height in (-1.2, tip)]) for wall in (-0.022, 0.022)
+    ]
+    overlay.lines("lateral", walls, 0.015, 0.6)
 
 
 def draw_chest_tube(finding: Finding, stream: Stream, chest: Chest, overlay: Overlay) -> None:
@@ -105,8 +109,8 @@ def draw_chest_tube(finding: Finding, stream: Stream, chest: Chest, overlay: Ove
         path = [(wall + 0.22, entry - 0.05), (wall - 0.05, entry - 0.02), (0.50, 0.42), (0.24, 0.36)]
         profile = [(-0.10, entry), (0.10, entry + 0.15), (0.25, 0.45), (float(spine_line(chest.anatomy, 0.5)), 0.50)]
     path = [(u + stream.bell(0, 0.03), v + stream.bell(0, 0.03)) for u, v in path]
-    overlay.line("frontal", bezier([(sign * u, v) for u, v in path]), 0.034, 0.6)
-    overlay.line("lateral", bezier(profile), 0.034, 0.5)
+    overlay.lines("frontal", [bezier([(sign * u, v) for u, v in path])], 0.034, 0.6)
+    overlay.lines("lateral", [bezier(profile)], 0.034, 0.5)
 
 
 def draw_sternal_wires(finding: Finding, stream: Stream, chest: Chest, overlay: Overlay) -> None:
@@ -114,14 +118,16 @@ def draw_sternal_wires(finding: Finding, stream: Stream, chest: Chest, overlay: 
     count = stream.between(5, 7)
     top, step = stream.bell(-0.42, 0.03), 0.115
     middle = 0.05 * chest.anatomy.rotation
+    loops, ticks = [], []
     for number in range(count):
         u, v = middle + stream.bell(0, 0.015), top + number * step
         wide, high = stream.bell(0.042, 0.008), stream.bell(0.030, 0.006)
-        loop = polyline([(u - wide, v), (u - 0.6 * wide, v - high), (u + 0.6 * wide, v - high), (u + wide, v),
-                         (u + 0.3 * wide, v + high), (u - 0.3 * wide, v + high), (u - wide, v)])  # fmt: skip
-        overlay.line("frontal", loop, 0.013, 1.5)
+        corners = [(-1, 0), (-0.6, -1), (0.6, -1), (1, 0), (0.3, 1), (-0.3, 1), (-1, 0)]
+        loops.append(polyline([(u + x * wide, v + y * high) for x, y in corners]))
         front = float(sternum_line(v))
-        overlay.line("lateral", bezier([(front - 0.045, v), (front, v + 0.012), (front + 0.045, v)]), 0.014, 1.6)
+        ticks.append(bezier([(front - 0.045, v), (front, v + 0.012), (front + 0.045, v)]))
+    overlay.lines("frontal", loops, 0.013, 1.5)
+    overlay.lines("lateral", ticks, 0.014, 1.6)
 
 
 def draw_marker(name: str, stream: Stream, chest: Chest, overlay: Overlay) -> None:

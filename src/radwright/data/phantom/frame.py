@@ -30,9 +30,10 @@ class Frame:
     tilt: float
 
     def to_image(self, points: Array) -> Array:
-        """(N, 2) patient coordinates as image coordinates."""
-        u, v = points[:, 0], points[:, 1]
-        return np.stack([self.zoom * u + self.shift + self.tilt * v, self.zoom * v + self.drop], 1).astype(np.float32)
+        """(..., 2) patient coordinates as image coordinates."""
+        turn = np.array([[self.zoom, 0], [self.tilt, self.zoom]], np.float32)
+        placed: Array = points @ turn + np.array([self.shift, self.drop], np.float32)
+        return placed
 
     def box(self, left: float, top: float, right: float, bottom: float) -> Box:
         """The pixels of a rectangle in patient coordinates."""

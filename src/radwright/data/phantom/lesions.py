@@ -89,11 +89,11 @@ def draw_effusion(finding: Finding, stream: Stream, chest: Chest, overlay: Overl
 
 def draw_pneumothorax(finding: Finding, stream: Stream, chest: Chest, overlay: Overlay) -> None:
     """Air outside the lung, most at the apex: no vessels there, and the thin line of the lung's own border."""
-    low, high, reach = {"small": (0.05, 0.08, 0.5), "moderate": (0.10, 0.14, 0.75), "large": (0.18, 0.25, 1.2)}[
+    low, high, reach = {"small": (0.06, 0.09, 0.55), "moderate": (0.12, 0.17, 0.8), "large": (0.20, 0.28, 1.2)}[
         finding.size
     ]
     gap = stream.uniform(low, high)
-    clarity = stream.uniform(0.10, 0.17)
+    clarity = stream.uniform(0.05, 0.09)
     view = chest.frontal
     box = half_box(chest, finding.side, -0.9, min(-0.82 + 1.42 * reach, 0.7))
     a, v = view.frame.u_SS[box] * np.float32(sign_of(finding.side)), view.frame.v_S1[box[0]]
@@ -104,7 +104,7 @@ def draw_pneumothorax(finding: Finding, stream: Stream, chest: Chest, overlay: O
     line = rod(beyond * 1.0, 0.014) * (lung > 0.15) * (fallen > 0)
     air = ramp(beyond, 0.02) * (a > 0) * (fallen > 0)
     overlay.add(
-        "frontal", box, np.float32(0.26) * line - air * (view.vessels_SS[box] + lung * np.float32(LUNG * clarity))
+        "frontal", box, np.float32(0.38) * line - air * (view.vessels_SS[box] + lung * np.float32(LUNG * clarity))
     )
 
     view = chest.lateral
@@ -140,13 +140,14 @@ def draw_edema(finding: Finding, stream: Stream, chest: Chest, overlay: Overlay)
     haze *= haze * _uneven(stream, box, 8, 0.5)
     veins = view.vessels_SS[box] * np.float32(1.1 * strength)
     overlay.add("frontal", box, haze * view.lung_SS[box] * np.float32(LUNG * strength) + veins)
+    septa = []
     for number in range(lines):
         side = 1 if number % 2 else -1
         height = stream.uniform(0.12, 0.40)
         _, border = lung_borders(chest.anatomy, np.array([height], np.float32))
         start = float(border[0]) - 0.02
-        tips = [(side * start, height), (side * (start - stream.uniform(0.07, 0.12)), height + 0.01)]
-        overlay.line("frontal", bezier(tips), 0.012, 0.28)
+        septa.append(bezier([(side * start, height), (side * (start - stream.uniform(0.07, 0.12)), height + 0.01)]))
+    overlay.lines("frontal", septa, 0.012, 0.28)
 
     view = chest.lateral
     box = view.frame.box(-0.6, -0.65, 0.7, 0.65)
@@ -188,7 +189,7 @@ def draw_nodule(finding: Finding, stream: Stream, chest: Chest, overlay: Overlay
     across = stream.uniform(max(medial + 0.10, 0.22), border - 0.08) * sign_of(finding.side)
     back = float(spine_line(chest.anatomy, height))
     depth = stream.uniform(-0.35, back - 0.08)
-    strength = stream.uniform(0.20, 0.26) + 0.022 * millimetres
+    strength = stream.uniform(0.28, 0.36) + 0.032 * millimetres
     for name, view, u0 in (("frontal", chest.frontal, across), ("lateral", chest.lateral, depth)):
         box = view.frame.box(u0 - radius, height - radius, u0 + radius, height + radius)
         ball = ellipsoid(view.frame.u_SS[box], view.frame.v_S1[box[0]], (u0, height), (radius, radius))
@@ -208,14 +209,14 @@ def draw_fracture(finding: Finding, stream: Stream, chest: Chest, overlay: Overl
     off = (v - rib_line(anatomy, a, rib)) * np.float32(1 / RIB_PITCH)
     along = a - np.float32(at) + np.float32(0.25) * (v - np.float32(height))
     bone = shell(off, 0.26)
-    change = -bone * rod(along * 1.0, 0.020)
+    change = -bone * rod(along * 1.0, 0.026)
     if finding.size == "displaced":
-        outer = ramp(along * 1.0, 0.015) * ramp(np.float32(0.10) - along, 0.05)
-        shift = stream.uniform(0.24, 0.36) * (1 if stream.unit() < 0.5 else -1)
+        outer = ramp(along * 1.0, 0.015) * ramp(np.float32(0.12) - along, 0.05)
+        shift = stream.uniform(0.30, 0.42) * (1 if stream.unit() < 0.5 else -1)
         change += outer * (shell(off - np.float32(shift), 0.26) - bone)
     else:
         change += np.float32(0.7) * rod(np.hypot(along, off * np.float32(RIB_PITCH)), 0.045)
-    overlay.add("frontal", box, change * np.float32(1.15 * BONE))
+    overlay.add("frontal", box, change * np.float32(1.45 * BONE))
 
 
 def _near_wall(anatomy: Anatomy, rib: int) -> float:

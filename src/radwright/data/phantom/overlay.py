@@ -6,6 +6,7 @@ where its map is not zero, and since everything after the sum is done pixel by p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,10 +44,10 @@ class Overlay:
         if attenuation.size:
             self._parts[view].append((box, attenuation))
 
-    def line(self, view: ViewName, points: Array, width: float, attenuation: float) -> None:
-        """Add a thin line; ``points`` (N, 2) and ``width`` in patient coordinates."""
+    def lines(self, view: ViewName, points: Sequence[Array], width: float, attenuation: float) -> None:
+        """Add thin lines, each (96, 2) points; points and ``width`` in patient coordinates."""
         where = self._views[view].frame
-        drawn = stroke(where.grid.size_px, where.to_image(points), width * where.zoom)
+        drawn = stroke(where.grid.size_px, where.to_image(np.stack(points)), width * where.zoom)
         if drawn is not None:
             self.add(view, drawn[0], drawn[1] * np.float32(attenuation))
 

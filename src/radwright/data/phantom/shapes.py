@@ -142,29 +142,28 @@ def polyline(corners: Sequence[Point]) -> Array:
     return np.stack([np.interp(at, along, points[:, 0]), np.interp(at, along, points[:, 1])], 1).astype(np.float32)
 
 
-def stroke(size_px: int, points: Array, width: float, weights: Array | None = None) -> tuple[Box, Array] | None:
-    """A thin line as a thickness map: about 1 on its axis where it is a pixel wide or wider, less where it is thinner.
+def stroke(size_px: int, lines: Array, width: float, weights: Array | None = None) -> tuple[Box, Array] | None:
+    """Thin lines as a thickness map: about 1 on the axis where a line is a pixel wide or wider, less where thinner.
 
     Args:
         size_px: image side.
-        points: (N, 2) points along the line in coordinates.
-        width: of the line, in coordinates (2 is the image's width).
-        weights: (N - 1,) strength of each piece; 1 where left out.
+        lines: (K, N, 2) points along K lines in coordinates.
+        width: of each line, in coordinates (2 is the image's width).
+        weights: (N - 1,) strength of each piece of a line; 1 where left out.
 
     Returns:
-        The box of pixels that it touches and the map in it, or None when it lies outside the image. The ink is spread
-        over the four nearest pixels, so the line's total does not depend on where it falls between pixels.
+        The box of pixels that they touch and the map in it, or None when they lie outside the image. The ink is spread
+        over the four nearest pixels, so a line's total does not depend on where it falls between pixels.
     """
     scale = size_px / 2
-    places = (points + 1) * np.float32(scale) - np.float32(0.5)
-    step = places[1:] - places[:-1]
-    length = np.sqrt(step[:, 0] ** 2 + step[:, 1] ** 2)
-    ink = length * np.float32(min(width * scale, 1.0))
+    places = (lines + 1) * np.float32(scale) - np.float32(0.5)
+    step: Array = (places[:, 1:] - places[:, :-1]).reshape(-1, 2)
+    middle: Array = ((places[:, 1:] + places[:, :-1]) * np.float32(0.5)).reshape(-1, 2)
+    length: Array = np.sqrt(step[:, 0] ** 2 + step[:, 1] ** 2)
+    ink: Array = length * np.float32(min(width * scale, 1.0))
     if weights is not None:
-        ink = ink * weights
-    middle = (places[1:] + places[:-1]) * np.float32(0.5)
-    lanes = ceil(width * scale)
-    pieces = max(1, ceil(float(length.max()) / 0.7))
+        ink = ink * np.tile(weights, len(lines))
+    pieces, lanes = max(1, ceil(float(length.max()) / 0.7)), ceil(width * scale)
     if pieces > 1:
         offsets = ((np.arange(pieces) + 0.5) / pieces - 0.5).astype(np.float32)
         middle = (middle[:, None] + step[:, None] * offsets[None, :, None]).reshape(-1, 2)
@@ -174,19 +173,25 @@ def stroke(size_px: int, points: Array, width: float, weights: Array | None = No
         across = (np.linspace(-0.5, 0.5, lanes) * (width * scale - 1)).astype(np.float32)
         middle = (middle[:, None] + normal[:, None] * across[None, :, None]).reshape(-1, 2)
         ink = np.repeat(ink, lanes)
-    low = np.floor(middle).astype(np.int64)
+    return _splat(size_px, middle, ink)
+
+
+def _splat(size_px: int, places: Array, ink: Array) -> tuple[Box, Array] | None:
+    """Spread ink (M,) at places (M, 2) in pixels over the four nearest pixels of each."""
+    low = np.floor(places).astype(np.int64)
     inside = ((low >= 0) & (low < size_px - 1)).all(1)
     if not inside.all():
-        middle, low, ink = middle[inside], low[inside], ink[inside]
+        places, low, ink = places[inside], low[inside], ink[inside]
     if not len(low):
         return None
     (x0, y0), (x1, y1) = low.min(0), low.max(0) + 2
     wide, high = int(x1 - x0), int(y1 - y0)
-    part = (middle - low).astype(np.float32)
-    fx, fy = part[:, 0], part[:, 1]
+    part = (places - low).astype(np.float32)
+    right, below = part[:, 0] * ink, part[:, 1]
+    left = ink - right
     at = (low[:, 1] - y0) * wide + (low[:, 0] - x0)
     where = np.concatenate([at, at + 1, at + wide, at + wide + 1])
-    amount = np.concatenate([(1 - fx) * (1 - fy) * ink, fx * (1 - fy) * ink, (1 - fx) * fy * ink, fx * fy * ink])
+    amount = np.concatenate([left * (1 - below), right * (1 - below), left * below, right * below])
     drawn = np.bincount(where, amount, high * wide).astype(np.float32).reshape(high, wide)
     return (slice(int(y0), int(y1)), slice(int(x0), int(x1))), drawn
 

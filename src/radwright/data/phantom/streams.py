@@ -18,6 +18,12 @@ _CHUNK = 32
 _UNPACK = struct.Struct(f"<{_CHUNK}Q").unpack
 
 
+def unit_of(*key: str | int) -> float:
+    """One number in [0, 1) of its own key, where a whole stream would be wasted."""
+    digest = hashlib.blake2b("\x1f".join(map(str, key)).encode(), digest_size=8).digest()
+    return float((int.from_bytes(digest, "little") >> 11) * 2.0**-53)
+
+
 class Stream:
     """Uniform numbers, choices and Gaussian noise keyed by ``key``; two streams of one key give the same draws."""
 

@@ -22,7 +22,7 @@ from radwright.data.phantom.lesions import LESIONS
 from radwright.data.phantom.overlay import VIEW_NAMES, Chest, Overlay, ViewName
 from radwright.data.phantom.settings import PhantomConfig
 from radwright.data.phantom.shapes import blur
-from radwright.data.phantom.streams import Stream
+from radwright.data.phantom.streams import Stream, unit_of
 from radwright.errors import ConfigError, near
 from radwright.types import ImageInMemory, Split, Study, View
 
@@ -104,7 +104,7 @@ def draw_elements(
     """
 
     def happens(name: str, rate: float) -> bool:
-        return Stream(config.seed, split, index, "presence", name).unit() < rate
+        return unit_of(config.seed, split, index, "presence", name) < rate
 
     effects = {confounder.element: confounder for confounder in config.confounders}
     elements = {name: happens(name, config.rate(name)) for name in config.elements() if name not in effects}

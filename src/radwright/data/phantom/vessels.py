@@ -59,7 +59,7 @@ def _tree(stream: Stream, size_px: int, root: Point, tips: Sequence[Point]) -> A
             end = (base[0] + stream.bell(0, 0.26), base[1] + stream.bell(0, 0.26))
             lines.append((bezier([base, end]), 0.014, taper * np.float32(1 - start / 110)))
         for points, width, weights in lines:
-            drawn = stroke(size_px, points, width, weights)
+            drawn = stroke(size_px, points[None], width, weights)
             if drawn is not None:
                 canvas[drawn[0]] += drawn[1]
     return blur(1 - np.exp(-1.3 * canvas), 0.1)

@@ -54,5 +54,5 @@ class PhantomSource:
     def load(self, reference: StudyReference) -> Study:
         """Make one study: two PNG views in memory, sections, and the exact findings in ``extra``."""
         if reference.split is None or not isinstance(reference.content, int):
-            raise SourceError(f"{reference.study_id}: not a reference of the phantom source")
+            raise SourceError(f"{reference.study_id}: no reference of the phantom source")
         return generate_study(self.config, reference.split, reference.content).study()
