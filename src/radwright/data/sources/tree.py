@@ -192,11 +192,12 @@ def read_zipped(archive: Path, member: str, max_bytes: int) -> bytes:
     """
     name = f"{archive}::{member}"
     try:
-        entry = _zip(archive).getinfo(member)
+        opened = _zip(archive)
+        entry = opened.getinfo(member)
         # zipfile never unpacks more than the size that the directory states.
         if entry.file_size > max_bytes:
             raise ImageError(f"{name}: unpacks to {entry.file_size} bytes, more than {max_bytes}")
-        return _zip(archive).read(entry)
+        return opened.read(entry)
     except KeyError as error:
         raise ImageError(f"{name}: is missing in the archive") from error
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
@@ -204,12 +205,13 @@ def read_zipped(archive: Path, member: str, max_bytes: int) -> bytes:
 
 
 def _zip(path: Path) -> zipfile.ZipFile:
-    return _open_zip(path, os.getpid())
+    state = path.stat()
+    return _open_zip(path, os.getpid(), state.st_size, state.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=8)
-def _open_zip(path: Path, process: int) -> zipfile.ZipFile:
-    """An open archive per process: reading its directory costs more than reading an image."""
+def _open_zip(path: Path, process: int, num_bytes: int, changed_ns: int) -> zipfile.ZipFile:
+    """An open archive per process and state of the file: reading its directory costs more than reading an image."""
     return zipfile.ZipFile(path)
 
 

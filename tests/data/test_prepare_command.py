@@ -1,0 +1,85 @@
+"""``radwright prepare`` as a person calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from radwright.cli.main import main
+from radwright.data.sources.table import TableSource
+from radwright.data.store import PreparedStore
+from radwright.imaging.config import ImageConfig
+from radwright.imaging.tensor import image_tensor
+
+
+def run(*arguments: str | Path) -> int:
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_a_summary_for_people_and_for_programs(miniature: Any, tmp_path: Path, capsys: Any) -> None:
+    mini, out = miniature("r2gen"), tmp_path / "out"
+    (mini.path / "images" / "CXR2_IM-0001" / "1.png").write_bytes(b"")
+    arguments = ["prepare", mini.path, "--format", "r2gen", "--out", out, "--workers", "1"]
+    assert run(*arguments) == 0
+    shown = capsys.readouterr()
+    assert "5 studies in" in shown.out
+    assert "1 studies skipped (image 1)" in shown.out
+    assert "skipped.jsonl" in shown.out
+    assert shown.err == ""
+    assert run(*arguments, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["studies"], summary["skipped"], summary["resumed_from"]) == (5, 1, 6)
+
+
+def test_columns_options_and_splits_from_the_command_line(miniature: Any, tmp_path: Path) -> None:
+    mini, out = miniature("table"), tmp_path / "out"
+    columns = [f"--column={name}={column}" for name, column in mini.options["columns"].items()]
+    options = ["--option", "table=rows.csv", "--as-split", "val", "--limit", "4", "--target", "findings"]
+    assert run("prepare", mini.path, "--format", "table", "--out", out, "--workers", "1", *columns, *options) == 0
+    assert PreparedStore(out).splits == ("val",) * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--column", "image=filee"], "has no column 'filee' (did you mean 'file'?)"),
+        (["--column", "picture=file"], "picture"),
+        (["--column", "image"], "write it as NAME=COLUMN"),
+        (["--column", "image=file", "--target", "finding"], "target = 'finding'"),
+        (["--column", "image=file", "--as-split", "dev"], "as_split = 'dev'"),
+        (["--column", "image=file", "--option", "imagess=x"], "did you mean 'images'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: list[str], message: str, miniature: Any, tmp_path: Path, capsys: Any
+) -> None:
+    mini, out = miniature("table"), tmp_path / "out"
+    assert run("prepare", mini.path, "--format", "table", "--out", out, "--workers", "1", *arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_dicom_through_prepare_is_the_same_to_the_bit(shared: Path, tmp_path: Path) -> None:
+    folder, out = shared / "data" / "dicom", tmp_path / "out"
+    arguments = ["--format", "table", "--column", "image=file", "--column", "view=modality", "--as-split", "test"]
+    assert run("prepare", folder / "index.csv", "--out", out, "--workers", "1", *arguments) == 0
+    source = TableSource(folder / "index.csv", {"columns": {"image": "file"}})
+    store = PreparedStore(out)
+    assert len(store) == 7
+    for reference, study in zip(source.references(), store, strict=True):
+        direct = image_tensor(source.load(reference).views[0].image.read(), ImageConfig(), name="x")
+        stored = study.views[0].image.read()
+        assert stored.startswith(b"\x89PNG")
+        assert study.views[0].position == "frontal"
+        assert torch.equal(direct, image_tensor(stored, ImageConfig(), name="y"))
