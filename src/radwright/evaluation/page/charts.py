@@ -151,10 +151,10 @@ def nice_ticks(low: float, high: float, num_steps: int) -> list[float]:
 
     The spacing is 1, 2, 2.5 or 5 times a power of ten, about ``num_steps`` of them over the range.
     """
-    if high <= low:
-        high = low + (abs(low) or 1.0)
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
+        high = low + (abs(low) if abs(low) > 1e-9 else 1.0)
     rough = (high - low) / num_steps
     power = 10.0 ** math.floor(math.log10(rough))
     spacing = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
     first, last = math.floor(low / spacing + 1e-9), math.ceil(high / spacing - 1e-9)
-    return [round(place * spacing, 12) for place in range(first, max(last, first + 1) + 1)]
+    return [round(place * spacing, 15) for place in range(first, max(last, first + 1) + 1)]

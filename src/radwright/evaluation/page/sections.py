@@ -21,6 +21,7 @@ _METRIC_NAMES = {
     "cider": "CIDEr-D",
     "meteor15_es": "METEOR 1.5 (exact + stem)",
     "chrf": "chrF",
+    "micro_f1": "micro-F1",
 }
 _BASELINE_NAMES = {
     "constant_bleu_4": "one text, best BLEU-4",
@@ -95,9 +96,9 @@ def alarm(variety: Variety | None) -> Html | None:
     return tag(
         "p",
         tag("strong", "Collapse alarm. "),
-        f"{variety.num_drafts} studies got {_count(variety.num_distinct, 'distinct draft', 'distinct drafts')}{beside}. "
-        f"The most frequent draft went to {variety.most_common_share:.0%} of the studies. A model that writes the same "
-        "text for every patient does not look at the images, whatever its scores are.",
+        f"{variety.num_drafts} studies got {_count(variety.num_distinct, 'distinct draft', 'distinct drafts')}",
+        f"{beside}. The most frequent draft went to {variety.most_common_share:.0%} of the studies. A model that "
+        "writes the same text for every patient does not look at the images, whatever its scores are.",
         class_="alarm",
         role="note",
     )

@@ -95,7 +95,7 @@ def _tools(total: int, keys: Mapping[str, str], facts: Sequence[FindingFacts | N
         tag(
             "label",
             tag("span", "Search "),
-            tag("input", type="search", id="search", autocomplete="off", placeholder="words or study"),
+            tag("input", type="search", id="search", autocomplete="off", placeholder="words or id"),
         ),
         tag("label", tag("span", "Sort by "), tag("select", *orders, id="sort")),
         tag("output", f"{total} of {total}", id="count", aria_live="polite"),
