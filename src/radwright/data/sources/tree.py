@@ -242,7 +242,10 @@ class TarTree:
 
     def read(self, name: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """The member's bytes."""
-        return self.image(name).read()
+        image = self.image(name)
+        if self.places[safe_name(name)][1] > max_bytes:
+            raise StudyError(f"{image.name}: is larger than {max_bytes} bytes")
+        return image.read()
 
     def image(self, name: str) -> ImageFile:
         """The member as an image.
