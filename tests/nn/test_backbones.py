@@ -46,7 +46,7 @@ def test_published_stem_is_resnet101_to_layer3() -> None:
     with torch.device("meta"):
         stem = ResNetStem(ResNetConfig())
     assert (stem.out_channels, stem.stride, stem.grid_side(224)) == (1024, 16, 14)
-    # Published: 44,549,160 parameters, of them 14,964,736 in layer4 and 2,049,000 in the classifier; ours reads 1 channel.
+    # Published: 44,549,160 parameters, 14,964,736 of them in layer4, 2,049,000 in the classifier; ours reads 1 channel.
     assert sum(p.numel() for p in stem.parameters()) == 44_549_160 - 14_964_736 - 2_049_000 - 2 * 64 * 49
 
 

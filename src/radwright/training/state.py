@@ -135,9 +135,14 @@ def restore(
     states: dict[int, dict[str, Tensor]] = {}
     names = [name for group in optimizer.param_groups for name in group["names"]]
     numbers = {name: number for number, name in enumerate(names)}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for path, tensor in parts["optimizer"].items():
         name, _, key = path.rpartition("/")
-        states.setdefault(numbers[name], {})[key] = tensor.clone()
+        number = numbers[name]
+        same = tensor.shape == parameters[number].shape
+        # A fused optimiser walks through memory: a moment must lie as its parameter does (channels last, say).
+        place = torch.empty_like(parameters[number], dtype=tensor.dtype) if same else torch.empty_like(tensor)
+        states.setdefault(number, {})[key] = place.copy_(tensor)
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     if ema is not None:
         ema.load(parts["ema"])

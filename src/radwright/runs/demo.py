@@ -1,0 +1,225 @@
+"""The whole way on synthetic radiographs: prepare, train, draft held-out studies, score, and a page to look at."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from radwright.config import apply_overrides, read_yaml
+from radwright.data.files import atomic_file
+from radwright.data.phantom import KINDS, Finding, finding_labels, findings_of
+from radwright.data.prepare import PrepareConfig, prepare
+from radwright.data.store import REPORTS, PreparedStore
+from radwright.errors import ConfigError, TrainingError
+from radwright.evaluation import page
+from radwright.evaluation.findings import FindingTable, finding_table
+from radwright.evaluation.predict import draft_to_file
+from radwright.evaluation.reports import read_reports
+from radwright.evaluation.score import Evaluation, score
+from radwright.runs.drafting import StoredStudies, open_predictor
+from radwright.runs.provenance import provenance
+from radwright.runs.recipe import Recipe
+from radwright.runs.training import BEST, STAGES, train_recipe
+
+HELD_OUT = "test"
+NUM_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo found.
+
+    Attributes:
+        page: the HTML page.
+        evaluation: n-gram scores with intervals and trivial baselines.
+        findings: what the drafts assert against what the phantom put into the images.
+        seconds: phase -> wall-clock seconds.
+    """
+
+    page: Path
+    evaluation: Evaluation
+    findings: FindingTable
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {
+            "page": str(self.page),
+            "findings": self.findings.plain(),
+            "scores": self.evaluation.plain(),
+            "seconds": self.seconds,
+        }
+
+
+def quickstart(name: str) -> Path:
+    """A file of ``recipes/quickstart``, from the installed package or the source tree.
+
+    Raises:
+        ConfigError: it is in neither.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / "recipes", package.parents[1] / "recipes"):
+        path = folder / "quickstart" / name
+        if path.is_file():
+            return path
+    raise ConfigError(f"recipes/quickstart/{name}: is not installed; reinstall radwright")
+
+
+def run_demo(
+    out: Path,
+    *,
+    num_studies: int | None = None,
+    overrides: tuple[str, ...] = (),
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> DemoResult:
+    """Run the demo; a part that an earlier, interrupted call finished is not done again.
+
+    Args:
+        out: folder for everything.
+        num_studies: train studies; None: as in the quickstart's population.
+        overrides: changes of the recipe.
+        threads: CPU threads; None: all cores.
+        say: told what happens.
+
+    Raises:
+        RadwrightError: see the parts.
+    """
+    seconds: dict[str, float] = {}
+    clock = _Clock(seconds)
+    studies = quickstart("phantom_studies.yaml")
+    values = read_yaml(studies)
+    counts = values["num_studies"] | ({} if num_studies is None else {"train": num_studies})
+    say(f"1/5 making {sum(counts.values())} synthetic studies with reports")
+    config = PrepareConfig(format="phantom", options={"num_studies": counts}, workers=_num_cores(threads))
+    prepare(studies, out / "store", config)
+    clock.lap("prepare")
+    say("2/5 training a small encoder-decoder from nothing")
+    recipe_values = apply_overrides(
+        read_yaml(quickstart("phantom.yaml")), [f"store={json.dumps(str(out / 'store'))}", *overrides]
+    )
+    recipe = Recipe.parse(recipe_values, where="recipes/quickstart/phantom.yaml")
+    summaries = train_recipe(recipe, out / "run", threads=threads)
+    if summaries is None or any(summary["stopped"] == "interrupted" for summary in summaries.values()):
+        raise TrainingError("the demo was interrupted; run the same command again to go on")
+    clock.lap("train")
+    say(f"3/5 drafting reports for {counts[HELD_OUT]} studies it has never seen")
+    store = PreparedStore(out / "store")
+    predictor = open_predictor(out / "run" / BEST, device="cpu", threads=threads, batch_size=32)
+    drafts_path = out / f"drafts-{predictor.fingerprint[:12]}.jsonl"
+    held_out = StoredStudies(store, store.indices(HELD_OUT))
+    if not drafts_path.exists():
+        identity = {"weights": predictor.fingerprint, "split": HELD_OUT}
+        draft_to_file(predictor, (held_out[n] for n in range(len(held_out))), drafts_path, identity=identity)
+    clock.lap("draft")
+    say("4/5 scoring, beside reports that look at no image")
+    rows = {row["study_id"]: row for row in map(json.loads, drafts_path.read_text(encoding="utf-8").splitlines())}
+    references = read_reports(out / "store" / REPORTS)
+    evaluation = score(
+        {study_id: row["report"] for study_id, row in rows.items()},
+        references.reports(HELD_OUT),
+        train=references.reports("train"),
+        constants_from=references.reports("tune"),
+    )
+    truth = {study.study_id: study for study in (held_out[n] for n in range(len(held_out)))}
+    findings = finding_table(
+        [finding_labels(row["report"]) for row in rows.values()],
+        [_present(truth[study_id].extra["findings"]) for study_id in rows],
+        KINDS,
+    )
+    clock.lap("score")
+    say("5/5 laying out the page")
+    path = out / "index.html"
+    facts = {**_facts(recipe, summaries), "held-out studies": str(len(rows))}
+    shown = [_drafted(truth[study_id], row, evaluation, number) for number, (study_id, row) in enumerate(rows.items())]
+    content = page.Page(
+        title="Radwright quickstart: drafts for synthetic chest radiographs",
+        statement=(
+            "A small encoder-decoder, trained from nothing on synthetic radiographs whose findings are known exactly, "
+            f"drafted reports for {len(rows)} held-out studies; {min(NUM_SHOWN, len(rows))} of them are shown."
+        ),
+        facts=facts,
+        seconds=seconds,
+        scores=evaluation.plain(),
+        findings=_page_table(findings),
+        curve=page.Curve.read(out / "run" / STAGES / recipe.stages[-1].name / "metrics.jsonl"),
+        studies=tuple(shown[:NUM_SHOWN]),
+    )
+    page.write_page(path, content)
+    clock.lap("page")
+    result = DemoResult(path, evaluation, findings, seconds)
+    with atomic_file(out / "result.json") as file:
+        file.write((json.dumps(result.plain(), indent=1) + "\n").encode())
+    return result
+
+
+class _Clock:
+    """Writes the seconds since the last lap under a name."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name], self.last = now - self.last, now
+
+
+def _num_cores(threads: int | None) -> int:
+    import os
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return threads or cores
+
+
+def _present(findings: list[Mapping[str, Any]]) -> dict[str, bool]:
+    kinds = {finding["kind"] for finding in findings}
+    return {kind: kind in kinds for kind in KINDS}
+
+
+def _described(findings: list[Finding]) -> dict[str, str]:
+    """Kind -> side, place and size as far as the report says them."""
+    described: dict[str, list[str]] = {}
+    for finding in findings:
+        words = [str(word) for word in (finding.side, finding.place, finding.size) if word]
+        described.setdefault(finding.kind.replace("_", " "), []).append(" ".join(words))
+    return {kind: "; ".join(text for text in texts if text) for kind, texts in described.items()}
+
+
+def _drafted(study: Any, row: Mapping[str, Any], evaluation: Evaluation, number: int) -> page.DraftedStudy:
+    place = evaluation.study_ids.index(study.study_id)
+    metrics = evaluation.study_rows[place]
+    return page.DraftedStudy(
+        study_id=study.study_id,
+        draft=row["report"],
+        reference=study.section("findings"),
+        views=tuple(page.PageView.of(view) for view in study.views) if number < NUM_SHOWN else (),
+        reference_findings=_described(list(findings_of(study.section("findings")))),
+        draft_findings=_described(list(findings_of(row["report"]))),
+        score=row["score"],
+        metrics={"rouge_l": metrics["rouge_l"], "cider": metrics["cider"]},
+    )
+
+
+def _page_table(table: FindingTable) -> page.FindingTable:
+    rows = tuple(
+        page.FindingScore(kind.replace("_", " "), s.precision, s.recall, s.f1, s.support)
+        for kind, s in table.kinds.items()
+    )
+    named = ", ".join(kind.replace("_", " ") for kind in table.best_constant)
+    return page.FindingTable(rows, table.micro.f1, {f"best possible constant ({named})": table.best_constant_f1})
+
+
+def _facts(recipe: Recipe, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    made = provenance()
+    last = summaries[recipe.stages[-1].name]
+    return {
+        "command": made["command"],
+        "machine": f"{made['machine']}, {made['threads']} threads",
+        "version": f"{made['radwright']} ({made['commit'] or 'no commit'}), torch {made['torch']}",
+        "seed": str(recipe.stages[-1].train.seed),
+        "training": f"{last['steps']} steps, {last['epochs']:.1f} epochs, weights of step {last['best_step']}",
+    }
