@@ -88,7 +88,7 @@ _DRAW: Mapping[str, Callable[[Stream], Finding]] = {
     "edema": lambda s: Finding("edema", size=s.choice(SEVERITIES)),
     "consolidation": _consolidation,
     "pneumothorax": lambda s: Finding("pneumothorax", _side(s), size=s.choice(EXTENTS)),
-    "nodule": lambda s: Finding("nodule", _side(s), s.choice(ZONES), f"{s.between(7, 24)} mm"),
+    "nodule": lambda s: Finding("nodule", _side(s), s.choice(ZONES), f"{s.between(8, 28)} mm"),
     "fracture": _fracture,
     "pacemaker": lambda s: Finding(
         "pacemaker", "right" if s.unit() < 0.2 else "left", size=s.choice(("single lead", "dual lead"))

@@ -189,7 +189,7 @@ def draw_nodule(finding: Finding, stream: Stream, chest: Chest, overlay: Overlay
     across = stream.uniform(max(medial + 0.10, 0.22), border - 0.08) * sign_of(finding.side)
     back = float(spine_line(chest.anatomy, height))
     depth = stream.uniform(-0.35, back - 0.08)
-    strength = stream.uniform(0.28, 0.36) + 0.032 * millimetres
+    strength = stream.uniform(0.38, 0.46) + 0.038 * millimetres
     for name, view, u0 in (("frontal", chest.frontal, across), ("lateral", chest.lateral, depth)):
         box = view.frame.box(u0 - radius, height - radius, u0 + radius, height + radius)
         ball = ellipsoid(view.frame.u_SS[box], view.frame.v_S1[box[0]], (u0, height), (radius, radius))
