@@ -264,6 +264,7 @@ class Objective(Protocol):
     """
 
     weights: Mapping[str, float]
+    # Optional: ``observed() -> dict[str, float]``, logged beside the loss (gates, temperatures).
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Denominator per term, known before the network runs (e.g. number of target tokens)."""

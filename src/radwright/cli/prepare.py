@@ -30,6 +30,7 @@ def prepare(
     keep_without_report: bool = typer.Option(
         False, "--keep-without-report", help="Keep studies whose report is empty."
     ),
+    licence: str | None = typer.Option(None, help="The dataset's licence, for the cards of models trained on it."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     """Turn a dataset into a prepared store; interrupted, the same command goes on where it stopped.
@@ -49,6 +50,7 @@ def prepare(
         "limit": limit,
         "allow_patient_overlap": allow_patient_overlap,
         "keep_without_report": keep_without_report,
+        "licence": licence,
         "workers": workers or _num_cores(),
     }
     config = PrepareConfig.parse(values, where="radwright prepare")

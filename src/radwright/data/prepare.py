@@ -56,6 +56,9 @@ class PrepareConfig(Config):
     keep_without_report: bool = False
     """Keep studies without a report (pre-training on images, drafting)."""
 
+    licence: str | None = None
+    """The dataset's licence, for the cards of models trained on it; None: as the format states it."""
+
     image: ImageConfig = Field(default_factory=ImageConfig)
     """Its limits are held when images are checked; size and fit do not matter here."""
 
@@ -78,7 +81,8 @@ def prepare(path: Path, out: Path, config: PrepareConfig, *, on_progress: Progre
     """
     source: Source = resolve(SOURCES, config.format, kind="dataset format")(path, config.options)
     tasks, overlap = plan(source, config, path)
-    header = _header(path, config, tasks)
+    terms = dict(source.terms) if config.licence is None else {**source.terms, "licence": config.licence}
+    header = {**_header(path, config, tasks), "terms": terms}
     with files.output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with files.folder_lock(out):

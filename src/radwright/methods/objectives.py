@@ -42,6 +42,11 @@ class TeacherForcing(nn.Module):
             raise ValueError("teacher forcing needs reports")
         return {"report": float((batch.lengths_B - 1).sum())}
 
+    def observed(self) -> dict[str, float]:
+        """What the model wants logged beside the loss: the gates of its interventions, where it has any."""
+        gates: dict[str, float] = getattr(self.model, "gates", dict)()
+        return gates
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Summed cross-entropy over the targets."""
         if batch.token_ids_BT is None or batch.lengths_B is None:

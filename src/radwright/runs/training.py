@@ -178,11 +178,12 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     )
     resume = engine.broadcast((folder / STATE_FILE).exists())
     summary = trainer.fit(resume=resume).plain()
-    if batches.skipped:
-        summary["skipped"] = dict(batches.skipped)
-        hooks[0].message(
-            f"{len(batches.skipped)} train studies could not be loaded, e.g. {next(iter(batches.skipped.items()))}"
-        )
+    skipped = {study_id: why for share in engine.gather(batches.skipped) for study_id, why in share.items()}
+    if skipped:
+        summary["skipped"] = skipped
+        if engine.is_main:
+            study_id, why = next(iter(skipped.items()))
+            hooks[0].message(f"{len(skipped)} train studies could not be loaded, e.g. {study_id}: {why}")
     if engine.is_main:
         with atomic_file(folder / "summary.json") as file:
             file.write((json.dumps(summary, indent=2) + "\n").encode())

@@ -152,6 +152,7 @@ class TensorBoardHook(Hook):
     def log(self, record: Mapping[str, Any]) -> None:
         """Write the numbers of a training line."""
         groups = {"train": {**record, **record.get("terms", {})}, "lr": record.get("lr", {})}
+        groups["observed"] = record.get("observed", {})
         for group, values in groups.items():
             for name, value in values.items():
                 if isinstance(value, int | float) and name not in {"step", "epoch"}:

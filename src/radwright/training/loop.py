@@ -307,6 +307,7 @@ class Trainer:
             "epoch": progress.step / self._batches.steps_per_epoch,
             "loss": self._loss(window.sums, window.counts),
             "terms": {name: window.sums[name] / window.counts[name] for name in self._weights if window.counts[name]},
+            "observed": getattr(self.objective, "observed", dict)(),
             "lr": result.learning_rates,
             "grad_norm": result.grad_norm,
             "studies_per_s": speed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from radwright.config import Config
 from radwright.types import Split, Study
@@ -41,6 +41,8 @@ class Source(Protocol):
     light: what belongs to one study goes into the references, open files are opened again where they are used.
     """
 
+    terms: ClassVar[Mapping[str, Any]]
+    """``licence`` of the dataset, and ``credentialed: True`` where its users sign an agreement; for the model card."""
     has_reports: bool
     """Whether studies come with reports: then an empty report is a reason to skip the study."""
 

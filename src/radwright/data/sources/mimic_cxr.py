@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from radwright.config import Config
 from radwright.data.sources.base import StudyReference, read_options
@@ -46,6 +46,10 @@ class MimicCxrSource:
         options: see ``MimicCxrOptions``.
     """
 
+    terms: ClassVar[Mapping[str, Any]] = {
+        "licence": "PhysioNet Credentialed Health Data License 1.5.0",
+        "credentialed": True,
+    }
     has_reports = True
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import io
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from radwright.config import Config
 from radwright.data.sources.base import StudyReference, read_options
@@ -42,6 +42,7 @@ class OpenISource:
         options: see ``OpenIOptions``.
     """
 
+    terms: ClassVar[Mapping[str, Any]] = {"licence": "CC BY-NC-ND 4.0 (Open-i, Indiana University)"}
     has_reports = True
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from radwright.config import read_yaml
 from radwright.data.phantom.settings import PhantomConfig
@@ -24,6 +24,7 @@ class PhantomSource:
     fields that replace the file's (``--option seed=3``, ``--option "num_studies={train: 100}"``).
     """
 
+    terms: ClassVar[Mapping[str, Any]] = {"licence": "synthetic, free of rights"}
     has_reports = True
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:

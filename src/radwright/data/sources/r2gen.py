@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from radwright.config import Config
 from radwright.data.sources.base import StudyReference, read_options
@@ -47,6 +47,9 @@ class R2GenSource:
         options: see ``R2GenOptions``.
     """
 
+    terms: ClassVar[Mapping[str, Any]] = {
+        "licence": "of the dataset behind it: IU X-Ray CC BY-NC-ND 4.0; MIMIC-CXR credentialed, not to be redistributed"
+    }
     has_reports = True
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -84,6 +84,8 @@ class TableSource:
         path: the table, or a folder or archive with one table in it.
         options: see ``TableOptions``.
     """
+
+    terms: ClassVar[Mapping[str, Any]] = {"licence": "not known to Radwright; say it with --licence"}
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
         self.options = read_options(TableOptions, options, name="table")
