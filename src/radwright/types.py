@@ -7,7 +7,6 @@ Shape legend: B studies, V views, S image side in pixels, T report tokens, W bea
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,24 +54,6 @@ class ImageOnDisk:
     def read(self) -> bytes:
         """The file's bytes."""
         return self.path.read_bytes()
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInZip:
-    """A member of a zip archive; opened per read, so that it can be handed to worker processes."""
-
-    archive: Path
-    member: str
-
-    @property
-    def name(self) -> str:
-        """``archive::member``."""
-        return f"{self.archive}::{self.member}"
-
-    def read(self) -> bytes:
-        """The member's bytes."""
-        with zipfile.ZipFile(self.archive) as archive:
-            return archive.read(self.member)
 
 
 @dataclass(frozen=True, slots=True)

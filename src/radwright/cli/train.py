@@ -22,6 +22,10 @@ def train(
     Interrupted or killed, the same command goes on where it stopped, to the bit on a CPU. RUN holds recipe.yaml (as
     resolved), run.json, and per stage metrics.jsonl and TensorBoard files.
     """
+    import os
+
+    # Before torch is imported: its C++ side would repeat a hint about unused parameters from every process.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from radwright.cli.progress import say
     from radwright.runs.recipe import read_recipe
     from radwright.runs.training import train_recipe

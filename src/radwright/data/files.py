@@ -68,7 +68,7 @@ class AtomicFile:
             os.fsync(self._stream.fileno())
             self._stream.close()
             self._temporary.replace(self.path)
-            sync_folder(self.path.parent)
+            sync(self.path.parent)
 
     def drop(self) -> None:
         """Leave ``path`` as it was and remove the temporary file."""
@@ -90,11 +90,11 @@ def atomic_file(path: Path) -> Iterator[AtomicFile]:
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` durable (POSIX; elsewhere there is no such call)."""
+def sync(path: Path) -> None:
+    """Make a file's bytes, or the renames in a folder, durable (POSIX; elsewhere there is no such call)."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -114,7 +114,7 @@ def append_line(path: Path, value: Any) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         if new:
-            sync_folder(path.parent)
+            sync(path.parent)
 
 
 def json_line(value: Any) -> bytes:

@@ -6,8 +6,9 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from radwright.data.sources.tree import ZippedImage
 from radwright.errors import SourceError
-from radwright.types import ImageFile, ImageInZip, ImageOnDisk, Study, View
+from radwright.types import ImageFile, ImageOnDisk, Study, View
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
 """File names taken from folders and archives; a file named on the command line is taken whatever its name."""
@@ -54,7 +55,7 @@ def _studies_at(path: Path) -> list[Study]:
                 members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
         except (zipfile.BadZipFile, OSError) as error:
             raise SourceError(f"{path}: is no readable zip archive: {error}") from error
-        return _grouped(path, [(PurePosixPath(name), ImageInZip(path, name)) for name in members if _is_image(name)])
+        return _grouped(path, [(PurePosixPath(name), ZippedImage(path, name)) for name in members if _is_image(name)])
     return [Study(path.stem, (View(ImageOnDisk(path)),))]
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from radwright.config import Config
+from radwright.data.files import sync
 from radwright.decoding.config import DecodingConfig
 from radwright.errors import CheckpointError, ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
@@ -96,12 +97,12 @@ def save_checkpoint(
         _write_json(partial / "provenance.json", provenance)
         (partial / "MODEL_CARD.md").write_text(model_card(config.method, provenance), encoding="utf-8")
         for file in partial.rglob("*"):
-            _flush(file)
+            sync(file)
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             os.replace(path, old)
         os.replace(partial, path)
-        _flush(path.parent)
+        sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path}: the checkpoint cannot be written: {error}") from error
@@ -145,11 +146,3 @@ def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

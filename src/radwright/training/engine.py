@@ -116,6 +116,8 @@ class Engine:
         strategy: Any = "auto"
         if several:
             warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+            # 1x1 kernels have two spellings of one memory layout; nothing is slow or wrong.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             strategy = strategies.DDPStrategy(
                 timeout=timedelta(minutes=config.timeout_minutes),
                 start_method="popen",

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from radwright.data.files import sync
 from radwright.errors import CheckpointError, OutputError
 from radwright.training.optim import Ema
 
@@ -89,9 +90,9 @@ def save_state(
     partial = path.with_name(path.name + ".partial")
     try:
         save_file(_unshared(tensors), partial, metadata=metadata)
-        _flush(partial)
+        sync(partial)
         os.replace(partial, path)
-        _flush(path.parent)
+        sync(path.parent)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise OutputError(f"{path}: the training state cannot be written: {error}") from error
@@ -190,12 +191,3 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         result[name] = own.clone() if memory in seen else own
         seen.add(memory)
     return result
-
-
-def _flush(path: Path) -> None:
-    """Force a file, or a folder's list of names, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

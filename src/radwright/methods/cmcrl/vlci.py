@@ -290,7 +290,11 @@ class Vlci(nn.Module):
         """Present value of each intervention's gate, for the log."""
         found = {"visual_gate": "visual_front_door", "linguistic_gate": "linguistic_front_door"}
         doors = {name: getattr(self, attribute, None) for name, attribute in found.items()}
-        return {name: door.gate.detach().item() for name, door in doors.items() if door is not None and door.gate is not None}
+        return {
+            name: door.gate.detach().item()
+            for name, door in doors.items()
+            if door is not None and door.gate is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)
