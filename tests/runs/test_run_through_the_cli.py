@@ -194,6 +194,7 @@ def test_every_recipe_runs_two_steps(recipe: Path, store: Path, tmp_path: Path) 
         for change in (
             f"stages.{number}.train.max_steps=2",
             f"stages.{number}.train.batch_size=2",
+            f"stages.{number}.train.engine.processes=1",
             f"stages.{number}.validation.max_studies=1",
             f"stages.{number}.validation.decoding={{strategy: {{kind: greedy}}, max_tokens: 5}}",
         )
