@@ -242,6 +242,7 @@ def test_bad_input_names_the_thing_and_the_cure(
 
 def test_the_demo_makes_a_page_and_is_not_done_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--out", tmp_path / "demo", "--studies", 24, "--threads", 1, *TINY, "stages.0.train.max_steps=2"]
+    options.append("stages.0.train.engine.processes=1")
     result = run_json(capsys, "demo", *options)
     page = Path(result["page"])
     assert "Not a medical device" in page.read_text()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from radwright.config import apply_overrides, read_yaml
+from radwright.config import read_yaml
 from radwright.data.files import atomic_file
 from radwright.data.phantom import KINDS, Finding, finding_labels, findings_of
 from radwright.data.prepare import PrepareConfig, prepare
@@ -23,7 +25,7 @@ from radwright.evaluation.score import Evaluation, score
 from radwright.runs.drafting import StoredStudies, open_predictor
 from radwright.runs.provenance import provenance
 from radwright.runs.recipe import Recipe
-from radwright.runs.training import BEST, STAGES, train_recipe
+from radwright.runs.training import BEST, RECIPE_FILE, STAGES
 
 HELD_OUT = "test"
 NUM_SHOWN = 60
@@ -99,17 +101,18 @@ def run_demo(
     prepare(studies, out / "store", config)
     clock.lap("prepare")
     say("2/5 training a small encoder-decoder from nothing")
-    recipe_values = apply_overrides(
-        read_yaml(quickstart("phantom.yaml")), [f"store={json.dumps(str(out / 'store'))}", *overrides]
-    )
-    recipe = Recipe.parse(recipe_values, where="recipes/quickstart/phantom.yaml")
-    summaries = train_recipe(recipe, out / "run", threads=threads)
-    if summaries is None or any(summary["stopped"] == "interrupted" for summary in summaries.values()):
-        raise TrainingError("the demo was interrupted; run the same command again to go on")
+    run = out / "run"
+    changes = [
+        f"store={json.dumps(str(out / 'store'))}",
+        f"stages.0.train.engine.processes={min(2, _num_cores(threads))}",
+        *overrides,
+    ]
+    summaries = _train(quickstart("phantom.yaml"), changes, run)
+    recipe = Recipe.parse(read_yaml(run / RECIPE_FILE), where=str(run / RECIPE_FILE))
     clock.lap("train")
     say(f"3/5 drafting reports for {counts[HELD_OUT]} studies it has never seen")
     store = PreparedStore(out / "store")
-    predictor = open_predictor(out / "run" / BEST, device="cpu", threads=threads, batch_size=32)
+    predictor = open_predictor(run / BEST, device="cpu", threads=threads, batch_size=32)
     drafts_path = out / f"drafts-{predictor.fingerprint[:12]}.jsonl"
     held_out = StoredStudies(store, store.indices(HELD_OUT))
     if not drafts_path.exists():
@@ -146,7 +149,7 @@ def run_demo(
         seconds=seconds,
         scores=evaluation.plain(),
         findings=_page_table(findings),
-        curve=page.Curve.read(out / "run" / STAGES / recipe.stages[-1].name / "metrics.jsonl"),
+        curve=page.Curve.read(run / STAGES / recipe.stages[-1].name / "metrics.jsonl"),
         studies=tuple(shown[:NUM_SHOWN]),
     )
     page.write_page(path, content)
@@ -155,6 +158,20 @@ def run_demo(
     with atomic_file(out / "result.json") as file:
         file.write((json.dumps(result.plain(), indent=1) + "\n").encode())
     return result
+
+
+def _train(recipe: Path, changes: list[str], run: Path) -> dict[str, dict[str, Any]]:
+    """Train as a program of its own: several processes start by running their program anew, which must not be the demo.
+
+    Raises:
+        TrainingError: it failed, or was interrupted.
+    """
+    command = [sys.executable, "-m", "radwright", "train", str(recipe), *changes, "--out", str(run), "--threads", "1"]
+    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise TrainingError("training stopped early (see above); the same command goes on from there")
+    summaries: dict[str, dict[str, Any]] = json.loads(done.stdout)["stages"]
+    return summaries
 
 
 class _Clock:
