@@ -145,7 +145,8 @@ def test_a_killed_run_resumes_to_the_same_bits(store: Path, tmp_path: Path) -> N
 def test_two_processes_are_one(store: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, max_steps=3, micro_batch_size=2, validate_every_steps=3)
     frozen = "model.backbone.min_images_for_batch_statistics=100"
-    common = [f"store={store}", frozen, "stages.0.train.optimizer.name=adam", "--threads", "1"]
+    # Keys' biases have no gradient but rounding, which Adam's usual epsilon would blow up to whole steps.
+    common = [f"store={store}", frozen, "stages.0.train.optimizer.eps=1e-3", "--threads", "1"]
     assert run("train", recipe, *common, "--out", tmp_path / "one") == 0
     command = [sys.executable, "-m", "radwright", "train", str(recipe), *common, "stages.0.train.engine.processes=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -96,6 +96,8 @@ def _check_folder(out: Path, recipe: Recipe) -> None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise OutputError(f"{out}: holds something else than a run; choose another --out")
         return
+    if not any((out / STAGES).glob(f"*/{STATE_FILE}")):
+        return  # nothing was trained yet: a command that failed early may be corrected
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
     changed = [key for key in changed_keys(before, recipe.plain()) if not _is_immaterial(key)]
     if changed:
