@@ -202,3 +202,27 @@ def test_drafting_resumes_after_a_kill_and_loses_nothing(saved: Path, tmp_path: 
     assert [row["study_id"] for row in skipped] == ["empty"]
     with pytest.raises(OutputError, match="exists already"):
         draft_to_file(predictor, studies, out, identity=identity)
+
+
+def test_a_full_disk_is_one_clear_error_and_the_job_goes_on_afterwards(saved: Path, tmp_path: Path) -> None:
+    import resource
+
+    predictor = Predictor(load_checkpoint(saved), batch_size=2)
+    studies, out = [study(f"s{n}", n) for n in range(6)], tmp_path / "drafts.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"drafts\.jsonl.*cannot be written"):
+            draft_to_file(predictor, studies, out, identity={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not out.exists()
+    assert draft_to_file(predictor, studies, out, identity={}).num_reports == 6
+
+
+def test_a_job_without_a_draft_leaves_no_file_in_the_way(saved: Path, tmp_path: Path) -> None:
+    predictor, out = Predictor(load_checkpoint(saved)), tmp_path / "drafts.jsonl"
+    assert draft_to_file(predictor, [Study("empty", ())], out, identity={}).num_reports == 0
+    assert not out.exists()
+    assert "has no image" in (tmp_path / "drafts.jsonl.skipped.jsonl").read_text()
+    assert draft_to_file(predictor, [study("a", 1)], out, identity={}).num_reports == 1

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from radwright.decoding.config import Beam, DecodingConfig, Greedy
 from radwright.decoding.generate import generate
+from radwright.errors import ConfigError
 from radwright.methods.cmcrl.front_door import FrontDoor
 from radwright.methods.cmcrl.released import translate
 from radwright.methods.cmcrl.vlci import EncodedStudies, Vlci, VlciConfig
@@ -323,3 +324,10 @@ class FromFeatures:
 
     def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
         return self.model.reorder(state, studies_C, parents_CW)
+
+
+def test_sizes_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ConfigError, match="num_heads 7"):
+        build(num_heads=7)
+    with pytest.raises(ConfigError, match=r"image\.size_px = 16"):
+        Vlci(VlciConfig.parse(SMALL, where="test"), Ids(), size_px=16)

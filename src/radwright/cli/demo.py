@@ -38,6 +38,14 @@ def demo(
         f"findings, micro-F1: {findings.micro.f1:.3f}; no constant report can pass {findings.best_constant_f1:.3f} "
         f"(precision {findings.micro.precision:.3f}, recall {findings.micro.recall:.3f})"
     )
+    if result.cut_short:
+        say(
+            "NOTE: this machine was too slow or too busy: training was cut off by its time limit, so the drafts are "
+            "worse than they should be. To train on from there: radwright demo --out "
+            f"{out} stages.0.train.max_minutes=15"
+        )
+    if findings.micro.f1 <= findings.best_constant_f1:
+        say("NOTE: these drafts do not beat a constant report: the model has not learnt to look at the images.")
     say(f"seconds: {', '.join(f'{name} {value:.0f}' for name, value in result.seconds.items())}")
     say("Synthetic images, research software: not a medical device, a radiologist must check every draft.")
     say(str(result.page.resolve()))

@@ -63,7 +63,12 @@ def generate(
         return
     new = summary.num_reports - summary.num_resumed
     rate = f" ({summary.seconds / new:.2f} s each)" if new else ""
-    say(f"{summary.num_reports} drafts in {out}{rate}; {len(summary.skipped)} studies skipped")
+    drafts = "1 draft" if summary.num_reports == 1 else f"{summary.num_reports} drafts"
+    say(
+        f"{drafts} in {out}{rate}; skipped: {len(summary.skipped)}"
+        if summary.num_reports
+        else "no study could be drafted"
+    )
     if summary.num_resumed:
         say(f"{summary.num_resumed} of them were there from an interrupted call")
     for skipped in summary.skipped[:10]:

@@ -63,7 +63,7 @@ def draft_to_file(
     """Draft every study into ``out``.
 
     While the job runs its lines are in ``<out>.partial``, whose first line is ``identity``; called again after a kill
-    it drafts only what is missing. ``out`` appears when all is done.
+    it drafts only what is missing. ``out`` appears when all is done, unless not a single study could be drafted.
 
     Args:
         drafter: writes the reports.
@@ -84,7 +84,8 @@ def draft_to_file(
     missing = (study for study in studies if study.study_id not in done)
     with output_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        stream = partial.open("ab")
+        # Unbuffered: a buffer would be flushed once more on closing, and hide why a full disk stopped the job.
+        stream = partial.open("ab", buffering=0)
     with stream:
         if stream.tell() == 0:
             _write(partial, stream, {"identity": identity})
@@ -98,7 +99,8 @@ def draft_to_file(
     num_resumed = len(done)
     rows = [row for row in read_lines(partial) if "study_id" in row]
     _write_skipped(out, skipped)
-    write_lines(out, rows)
+    if rows:
+        write_lines(out, rows)
     partial.unlink()
     sync(out.parent)
     unfinished = sum(not row["finished"] for row in rows)
@@ -107,8 +109,9 @@ def draft_to_file(
 
 def _write(path: Path, stream: Any, row: Mapping[str, Any]) -> None:
     with output_errors(path):
-        stream.write(json_line(row))
-        stream.flush()
+        line = json_line(row)
+        while line:
+            line = line[stream.write(line) :]
 
 
 def _write_skipped(out: Path, skipped: Iterable[Skipped]) -> None:

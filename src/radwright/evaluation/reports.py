@@ -14,6 +14,7 @@ from typing import Any
 from radwright.errors import ScoringError, near
 
 _NAMED = 5
+_CURE = "give JSON lines with study_id and report (drafts, a store's reports.jsonl), or R2Gen's annotation.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def read_reports(path: Path) -> ReportFile:
         raise ScoringError(f"{path}: holds no study")
     twice = [study_id for study_id, count in Counter(row.study_id for row in rows).items() if count > 1]
     if twice:
-        raise ScoringError(f"{path}: {name_some(twice, 'study')} given more than once")
+        raise ScoringError(f"{path}: {name_some(twice, 'study')} given more than once; leave one row per study")
     return ReportFile(path, rows)
 
 
@@ -99,11 +100,11 @@ def _read_text(path: Path) -> str:
             content = gzip.decompress(content)
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ScoringError(f"{path}: is no UTF-8 text (byte {error.start})") from error
+        raise ScoringError(f"{path}: is no UTF-8 text (byte {error.start}); {_CURE}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ScoringError(f"{path}: the gzip file is damaged or cut off: {error}") from error
     except OSError as error:
-        raise ScoringError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ScoringError(f"{path}: cannot be read: {error.strerror or error}; {_CURE}") from error
 
 
 def _as_annotation(text: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Self
 
 import torch
-from pydantic import SerializeAsAny, field_validator
+from pydantic import SerializeAsAny, field_validator, model_validator
 from torch import Tensor, nn
 
 from radwright.config import Config
@@ -83,6 +83,12 @@ class VlciConfig(Config):
         except ConfigError as error:
             raise ValueError(str(error)) from error
 
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.dim % self.num_heads or self.dim % 4:
+            raise ValueError(f"dim {self.dim} must be divisible by num_heads {self.num_heads} and by 4")
+        return self
+
     @classmethod
     def released(cls, **changes: Any) -> Self:
         """The preset that loads the authors' weights and repeats their numbers."""
@@ -135,6 +141,11 @@ class Vlci(nn.Module):
         norm: Any = ReleasedLayerNorm if config.released_norm else nn.LayerNorm
         self.backbone = resolve(BACKBONES, getattr(config.backbone, "name", ""), kind="backbone")(config.backbone)
         side = self.backbone.grid_side(size_px)
+        if side * side < (config.num_local_per_head if config.visual or config.linguistic else 1):
+            raise ConfigError(
+                f"image.size_px = {size_px}: the stem (stride {self.backbone.stride}) leaves {side} x {side} patches, "
+                f"num_local_per_head = {config.num_local_per_head} needs as many; larger images, or fewer stages"
+            )
         self.register_buffer("patch_positions_PD", sincos_2d(side, dim), persistent=False)
         self.project = linear(self.backbone.out_channels, dim)
         self.visual_norm = norm(dim)
