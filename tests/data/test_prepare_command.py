@@ -87,3 +87,28 @@ def test_dicom_through_prepare_is_the_same_to_the_bit(shared: Path, tmp_path: Pa
         assert stored.startswith(b"\x89PNG")
         assert study.views[0].position == "frontal"
         assert torch.equal(direct, image_tensor(stored, ImageConfig(), name="y"))
+
+
+def test_a_table_without_patients_says_so(tmp_path: Path, picture_bytes: Any, capsys: Any) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(picture_bytes(1))
+    table = tmp_path / "t.csv"
+
+    def summary_of(column: str, out: str, *arguments: str) -> dict[str, Any]:
+        table.write_text(f"image,{column},findings\na.png,7,Clear lungs.\nb.png,7,Large heart.\n")
+        assert run("prepare", table, "--format", "table", "--out", tmp_path / out, "--workers", "1", *arguments) == 0
+        shown = capsys.readouterr().out
+        found: dict[str, Any] = json.loads((tmp_path / out / "report.json").read_text())
+        assert all(f"note: {note}" in shown for note in found["notes"])
+        return found
+
+    unknown = summary_of("uid", "none")
+    (note,) = unknown["notes"]
+    assert "each study counts as its own patient; map it with --column patient_id=NAME (likely: uid)" in note
+    assert unknown["patients_across_splits"]["patients"] is None
+    for number, name in enumerate(["patientid", "Patient_ID", "subject_id", "patient"]):
+        known = summary_of(name, f"known{number}")
+        assert known["notes"] == []
+        assert known["patients_across_splits"]["patients"] == 0
+        assert [split["patients"] for split in known["splits"].values()] == [1]
+    assert summary_of("uid", "mapped", "--column", "patient_id=uid")["notes"] == []

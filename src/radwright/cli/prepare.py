@@ -112,5 +112,7 @@ def _print_summary(out: Path, summary: Mapping[str, Any]) -> None:
     overlap = summary["patients_across_splits"]
     if overlap["patients"]:
         console.print(f"{overlap['patients']} patients are in more than one split (allowed): scores will be too good")
+    for note in summary.get("notes", ()):
+        console.print(f"note: {note}", highlight=False, markup=False)
     if summary["resumed_from"] == summary["studies"] + summary["skipped"]:
         console.print("it was complete already, and its checksums are right", highlight=False)

@@ -89,14 +89,15 @@ def prepare(path: Path, out: Path, config: PrepareConfig, *, on_progress: Progre
         already = _start(out, header)
         if already:
             return already
-        return _write(source, tasks, overlap, out, config, header, on_progress)
+        facts = {"patients_across_splits": overlap, "notes": _notes(source, tasks)}
+        return _write(source, tasks, facts, out, config, header, on_progress)
 
 
 def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task], dict[str, Any]]:
     """Decide what happens to every study before any of them is loaded.
 
     Returns:
-        A task per reference, and which patients are in several splits.
+        A task per reference, and which patients are in several splits (None where the dataset names no patients).
 
     Raises:
         SourceError: no studies, or (unless allowed) a patient in several splits.
@@ -145,7 +146,18 @@ def _patients_across_splits(tasks: Sequence[Task], num_examples: int = 5) -> dic
         if not task.refusal:
             splits.setdefault(patient_of(task.reference), set()).add(task.split)
     found = {patient: sorted(names) for patient, names in splits.items() if len(names) > 1}
+    if not any(task.reference.patient_id for task in tasks):
+        return {"patients": None, "examples": {}}  # 0 would claim what nobody can know
     return {"patients": len(found), "examples": dict(list(found.items())[:num_examples])}
+
+
+def _notes(source: Source, tasks: Sequence[Task]) -> list[str]:
+    """What a reader of the summary must know about the dataset."""
+    notes = list(getattr(source, "notes", ()))
+    unnamed = sum(not task.reference.patient_id for task in tasks)
+    if unnamed and not notes:
+        notes.append(f"{unnamed} of {len(tasks)} studies name no patient: each counts as its own patient")
+    return notes
 
 
 def _header(path: Path, config: PrepareConfig, tasks: Sequence[Task]) -> dict[str, Any]:
@@ -190,7 +202,7 @@ def _start(out: Path, header: Mapping[str, Any]) -> dict[str, Any] | None:
 def _write(
     source: Source,
     tasks: Sequence[Task],
-    overlap: Mapping[str, Any],
+    facts: Mapping[str, Any],
     out: Path,
     config: PrepareConfig,
     header: Mapping[str, Any],
@@ -211,10 +223,10 @@ def _write(
                     num_skipped += 1
                 if on_progress:
                     on_progress(writer.next_reference, len(tasks), num_skipped)
-    return {**_finish(out, config, overlap, header), "resumed_from": start}
+    return {**_finish(out, config, facts, header), "resumed_from": start}
 
 
-def _finish(out: Path, config: PrepareConfig, overlap: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
+def _finish(out: Path, config: PrepareConfig, facts: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
     """Write what is derived from the shards, then mark the store complete."""
     skipped = [entry for shard in finished_shards(out) for entry in shard.skipped]
     names = ("study_id", "kind", "reason")
@@ -232,7 +244,7 @@ def _finish(out: Path, config: PrepareConfig, overlap: Mapping[str, Any], header
         "format": config.format,
         "target": config.target,
         **summarise(store, config.target, skipped),
-        "patients_across_splits": dict(overlap),
+        **facts,
     }
     files.write_lines(out / SUMMARY, [summary])
     files.write_lines(out / HEADER, [{**header, "complete": True, "num_studies": len(store)}])

@@ -39,6 +39,9 @@ class Source(Protocol):
 
     Listing happens once, in the parent process. The source itself is pickled to the worker processes, so it stays
     light: what belongs to one study goes into the references, open files are opened again where they are used.
+
+    A source may also have ``notes``, texts that the summary repeats, and ``no_reports``, what is missing and how to
+    name it where ``has_reports`` is false.
     """
 
     terms: ClassVar[Mapping[str, Any]]

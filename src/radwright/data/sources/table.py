@@ -47,6 +47,9 @@ _SPLIT_WORDS: Mapping[str, Split] = {
     "dev": "val",
     "test": "test",
 }
+_PATIENT_NAMES = ("patientid", "patient", "subjectid")
+"""Names (lower case, without ``_``, ``-`` and spaces) that mean the patient in every dataset that we know."""
+_LIKELY_PATIENT = ("patient", "subject", "uid", "person", "mrn")
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
@@ -55,7 +58,8 @@ class TableOptions(Config):
 
     columns: dict[Column, str] = Field(default_factory=dict)
     """What Radwright calls a column -> its name in the table (``--column image=filename``). A column that is not mapped
-    is taken by its own name where the table has it. ``report`` is a whole report: it is cut at its headings, or counts
+    is taken by its own name where the table has it; ``patient_id`` also as ``PatientID``, ``patient`` or
+    ``subject_id``, where there is one of them only. ``report`` is a whole report: it is cut at its headings, or counts
     as findings where it has none."""
 
     images: Path | None = None
@@ -97,8 +101,13 @@ class TableSource:
             self.table = self._find_table()
         self.folder = self.table.rpartition("/")[0]
         self.images: FileTree = self.tree if self.options.images is None else open_tree(self.options.images)
-        self.names = self._column_names()
+        present = self._present()
+        self.names = self._column_names(present)
+        self.notes = self._notes(present)
         self.has_reports = bool({"report", *SECTIONS} & set(self.names))
+        self.no_reports = (
+            f"the table has no column with reports; it has: {', '.join(present)}; name one with --column findings=NAME"
+        )
 
     def references(self) -> Sequence[StudyReference]:
         """All studies, in the order of their first rows."""
@@ -174,10 +183,22 @@ class TableSource:
             )
         return names[0]
 
-    def _column_names(self) -> dict[str, str]:
+    def _present(self) -> list[str]:
         # JSON objects leave out what they lack, so all of them are asked.
         asked = None if self.table.lower().endswith(".jsonl") else 1
-        present = list(dict.fromkeys(str(name) for _, row in itertools.islice(self._rows(), asked) for name in row))
+        return list(dict.fromkeys(str(name) for _, row in itertools.islice(self._rows(), asked) for name in row))
+
+    def _notes(self, present: Sequence[str]) -> tuple[str, ...]:
+        """What ``prepare`` must tell: without patients, one patient's studies fall into several splits unseen."""
+        if "patient_id" in self.names:
+            return ()
+        likely = [name for name in present if any(part in _plain(name) for part in _LIKELY_PATIENT)]
+        listed = f" (likely: {', '.join(likely)})" if likely else ""
+        return (
+            "no patient column: each study counts as its own patient; map it with --column patient_id=NAME" + listed,
+        )
+
+    def _column_names(self, present: Sequence[str]) -> dict[str, str]:
         listed = f"it has: {', '.join(present)}"
         names: dict[str, str] = {}
         for column in COLUMNS:
@@ -186,6 +207,9 @@ class TableSource:
                 raise SourceError(f"{self.path}: the table has no column {mapped!r}{near(mapped, present)}; {listed}")
             if mapped is not None or column in present:
                 names[column] = mapped or column
+        patients = [name for name in present if _plain(name) in _PATIENT_NAMES]
+        if "patient_id" not in names and len(patients) == 1:
+            names["patient_id"] = patients[0]
         if "image" not in names:
             raise SourceError(
                 f"{self.path}: the table has no column 'image'{near('image', present)};"
@@ -265,3 +289,7 @@ class TableSource:
         if word and word not in _SPLIT_WORDS:
             raise ConfigError(f"{self._where(line)}: unknown split {word!r}; known: {', '.join(_SPLIT_WORDS)}")
         return _SPLIT_WORDS[word] if word else None
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character not in "_- ")
