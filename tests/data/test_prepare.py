@@ -72,6 +72,8 @@ def test_hostile_studies_are_skipped_with_their_reasons(tmp_path: Path, picture_
         record("outside", "../../../secret.png"),
         record("empty", "good.png") | {"report": "  "},
         record("gaps", "good.png") | {"report": "XXXX. XXXX XXXX."},
+        record("number", "good.png") | {"report": 5},
+        {"id": "none", "image_path": ["good.png"]},
         record("twice", "good.png"),
         record("twice", "other.jpg"),
         record("two_people", "good.png", uid=1),
@@ -92,16 +94,29 @@ def test_hostile_studies_are_skipped_with_their_reasons(tmp_path: Path, picture_
         ("outside", "study"): "leads out",
         ("empty", "empty report"): "empty",
         ("gaps", "empty report"): "gaps",
+        ("number", "study"): "its report is a number, a text is expected",
+        ("none", "no report"): "has no report",
         ("twice", "duplicate id"): "used before",
         ("two_people", "two patients"): "two patients: 1, 2",
     }
     assert set(skipped) == set(expected)
     for key, part in expected.items():
         assert part in skipped[key], key
-    assert summary["skipped"] == 12
+    assert summary["skipped"] == len(lines(tmp_path / "out" / "skipped.jsonl")) == len(expected)  # one line per study
     assert summary["skipped_by_kind"]["image"] == 5
     kept = prepare(tmp_path / "set", tmp_path / "with", PrepareConfig(format="r2gen", keep_without_report=True))
-    assert kept["studies"] == 5
+    assert kept["studies"] == 6
+
+
+def test_a_table_without_reports_is_refused_unless_wanted(tmp_path: Path, picture_bytes: Any) -> None:
+    (tmp_path / "a.png").write_bytes(picture_bytes(1))
+    (tmp_path / "t.csv").write_text("image,age\na.png,40\n")
+    cures = r"no column with reports; it has: image, age; .*--column findings=NAME, or .*--keep-without-report"
+    with pytest.raises(SourceError, match=cures):
+        prepare(tmp_path / "t.csv", tmp_path / "out", PrepareConfig(format="table"))
+    assert not (tmp_path / "out").exists()
+    kept = PrepareConfig(format="table", keep_without_report=True)
+    assert prepare(tmp_path / "t.csv", tmp_path / "out", kept)["studies"] == 1
 
 
 def test_nothing_usable_is_an_error_that_can_be_repeated(tmp_path: Path, picture_bytes: Any) -> None:

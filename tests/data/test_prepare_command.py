@@ -77,6 +77,7 @@ def test_dicom_through_prepare_is_the_same_to_the_bit(shared: Path, tmp_path: Pa
     table.write_text("".join(row for row in rows if not row.startswith("nema")))  # the one that takes long
     images = ["--option", f"images={folder}"]
     arguments = ["--format", "table", "--column", "image=file", "--column", "view=modality", "--as-split", "test"]
+    arguments.append("--keep-without-report")
     assert run("prepare", table, "--out", out, "--workers", "1", *arguments, *images) == 0
     source = TableSource(table, {"columns": {"image": "file"}, "images": folder})
     store = PreparedStore(out)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,17 +28,26 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {_explain(error)}") from error
+        raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
 
 
-def _explain(error: OSError) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+def why_not_written(error: Exception) -> str:
+    """Why writing failed, and the cure.
+
+    Args:
+        error: an OSError, or the error of a library that names the system's only in its text, as safetensors does
+            ("... (os error 28)").
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := re.search(r"\bos error (\d+)\b", str(error))):
+        number = int(found[1])
+    if number in {errno.ENOSPC, errno.EDQUOT}:
         return "no space is left; free some and run the same command again, it goes on where it stopped"
-    if error.errno == errno.EFBIG:
+    if number == errno.EFBIG:
         return "the file would be larger than this system or its limits (ulimit -f) allow"
-    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
-        return f"{os.strerror(error.errno)}; choose a folder that you may write to"
-    return error.strerror or str(error)
+    if number in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return f"{os.strerror(number)}; choose a folder that you may write to"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 class AtomicFile:

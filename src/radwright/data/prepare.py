@@ -100,8 +100,11 @@ def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task],
         A task per reference, and which patients are in several splits (None where the dataset names no patients).
 
     Raises:
-        SourceError: no studies, or (unless allowed) a patient in several splits.
+        SourceError: no studies, no reports, or a patient in several splits (the last two unless allowed).
     """
+    if not source.has_reports and not config.keep_without_report:
+        missing = getattr(source, "no_reports", "the dataset has no reports")
+        raise SourceError(f"{path}: {missing}, or keep its studies without one by --keep-without-report")
     references = list(source.references())[: config.limit]
     if not references:
         raise SourceError(f"{path}: has no studies")
@@ -109,6 +112,7 @@ def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task],
     tasks = [
         Task(reference, split, *refusal)
         for reference, split, refusal in zip(references, splits, _refusals(references), strict=True)
+        if refusal is not None
     ]
     overlap = _patients_across_splits(tasks)
     if overlap["patients"] and not config.allow_patient_overlap:
@@ -120,16 +124,21 @@ def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task],
     return tasks, overlap
 
 
-def _refusals(references: Sequence[StudyReference]) -> list[tuple[str, str]]:
-    """(kind, reason) for every reference that cannot be told apart from another one; empty texts for the good ones."""
+def _refusals(references: Sequence[StudyReference]) -> list[tuple[str, str] | None]:
+    """(kind, reason) for every reference that cannot be told apart from another one; empty texts for the good ones.
+
+    None for the further references of a study that names several patients: it is skipped once, not once per row.
+    """
     patients: dict[str, set[str]] = {}
     for reference in references:
         patients.setdefault(reference.study_id, set()).add(reference.patient_id)
     seen: set[str] = set()
-    refusals = []
+    refusals: list[tuple[str, str] | None] = []
     for reference in references:
         study_id = reference.study_id
-        if len(patients[study_id]) > 1:
+        if len(patients[study_id]) > 1 and study_id in seen:
+            refusals.append(None)
+        elif len(patients[study_id]) > 1:
             named = ", ".join(sorted(patients[study_id]))
             refusals.append(("two patients", f"study {study_id}: names two patients: {named}"))
         elif study_id in seen:

@@ -115,6 +115,9 @@ class Worker:
                 raise StudyError(f"study {study_id}: has no image")
             wanted = self.source.has_reports and not self.config.keep_without_report
             if wanted and is_empty_report(report_text(study, self.config.target)):
+                if not any(section in study.sections for section in self.config.target.split("+")):
+                    reason = f"study {study_id}: has no report (the dataset gives no {self.config.target} for it)"
+                    return Outcome(study_id, None, "no report", reason)
                 reason = f"study {study_id}: its {self.config.target} is empty or holds nothing but gaps (XXXX)"
                 return Outcome(study_id, None, "empty report", reason)
             checked = replace(study, views=tuple(self._checked(view) for view in study.views))

@@ -79,7 +79,7 @@ class R2GenSource:
         """One record as a study.
 
         Raises:
-            StudyError: no image, or an image path that is none.
+            StudyError: no image, an image path that is none, or a section that is no text.
         """
         record, facts = reference.content
         paths = _paths(record)
@@ -97,7 +97,11 @@ class R2GenSource:
             raise StudyError(
                 f"study {reference.study_id}: has no image" + (" that is not known_bad" if left_out else "")
             )
-        sections = {section: str(record[key]) for key, section in _SECTION_KEYS.items() if record.get(key) is not None}
+        sections = {
+            section: _text(record[key], f"study {reference.study_id}: its {key}")
+            for key, section in _SECTION_KEYS.items()
+            if record.get(key) is not None
+        }
         extra = {"views_left_out": left_out} if left_out else {}
         return Study(reference.study_id, tuple(views), reference.patient_id, reference.split, sections, extra)
 
@@ -145,6 +149,13 @@ def _patient(record: Mapping[str, Any], study_id: str) -> str:
             return str(record[key])
     match = _PATIENT.match(study_id)
     return match.group(1) if match else ""
+
+
+def _text(value: Any, what: str) -> str:
+    if isinstance(value, str):
+        return value
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    raise StudyError(f"{what} is {kinds.get(type(value), type(value).__name__)}, a text is expected")
 
 
 def _original_size(fact: Mapping[str, str]) -> tuple[int, int] | None:
