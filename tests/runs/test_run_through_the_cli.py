@@ -167,6 +167,30 @@ def test_two_processes_are_one(store: Path, tmp_path: Path) -> None:
         assert (one[name] - two[name]).abs().max() < 1e-5, name
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the rank by /proc")
+@pytest.mark.parametrize("under_way", [False, True], ids=["while ranks start", "after some steps"])
+def test_no_rank_outlives_a_killed_main_process(store: Path, tmp_path: Path, under_way: bool) -> None:
+    recipe = tiny_recipe(tmp_path, max_steps=100_000, micro_batch_size=2, log_every_steps=1, validate_every_steps=10**5)
+    options = [f"store={store}", "model.backbone.min_images_for_batch_statistics=100", "--threads", "1"]
+    command = [sys.executable, "-m", "radwright", "train", str(recipe), *options]
+    command += ["stages.0.train.engine.processes=2", "--out", str(tmp_path / "run")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    main_process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{main_process.pid}/task/{main_process.pid}/children")
+    log = tmp_path / "run" / "stages" / "report" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(log.read_bytes().splitlines()) >= 4 if under_way else children.read_text()):
+        assert time.monotonic() < deadline, "training never got under way"
+        assert main_process.poll() is None, "training ended before it could be killed"
+        time.sleep(0.02)
+    assert children.read_text()
+    main_process.kill()
+    main_process.wait()
+    # The ranks hold the other end of the pipe until they end.
+    main_process.communicate(timeout=3)
+
+
 def weights_at_start(recipe: Path, store: Path, folder: Path) -> dict[str, torch.Tensor]:
     """A run whose learning rate is zero: the common start."""
     options = [f"store={store}", "stages.0.train.max_steps=1", "stages.0.train.optimizer.lr=0", "--threads", "1"]

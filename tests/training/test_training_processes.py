@@ -157,43 +157,39 @@ def test_a_kill_at_any_moment_costs_nothing(
     assert {**summaries[0], "elapsed_s": 0} == {**summaries[1], "elapsed_s": 0}
 
 
-@pytest.mark.slow
-def test_a_rank_whose_parent_is_gone_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["while it runs", "before its first line"])
+def test_a_rank_whose_parent_is_gone_ends(tmp_path: Path, late: bool) -> None:
     """Else it would wait for the others until the timeout, which is longer than any validation."""
-    marker = tmp_path / "alive"
+    started, go, survived = tmp_path / "started", tmp_path / "go", tmp_path / "survived"
     child = (
-        "import os, sys, threading\n"
-        "from radwright.training.engine import end_with_parent\n"
-        "parent = os.getppid()\n"
-        "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
-        "end_with_parent(parent, threading.Event())\n"
+        "import os, pathlib, sys, time\n"
+        "from radwright.training.parent import end_with_parent\n"
+        "started, go, survived = map(pathlib.Path, sys.argv[1:4])\n"
+        "late = sys.argv[4] == 'True'\n"
+        "late or end_with_parent()\n"
+        "started.touch()\n"
+        "while not go.exists(): time.sleep(0.01)\n"
+        "late and end_with_parent()\n"
+        "time.sleep(1.5)\n"
+        "survived.touch()\n"
     )
-    parent = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import subprocess, sys; subprocess.run(sys.argv[1:])",
-            sys.executable,
-            "-c",
-            child,
-            marker,
-        ]
+    code = (
+        "import os, subprocess, sys\n"
+        "from radwright.training.parent import named_as_parent\n"
+        "with named_as_parent():\n"
+        "    subprocess.run(sys.argv[1:], env=os.environ | {'LOCAL_RANK': '1'})\n"
     )
-    while not (marker.exists() and marker.read_text()):
-        time.sleep(0.05)
-    pid = int(marker.read_text())
+    rank = [sys.executable, "-c", child, str(started), str(go), str(survived), str(late)]
+    parent = subprocess.Popen([sys.executable, "-c", code, *rank], stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not started.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     parent.kill()
-    parent.wait()
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
-            return
-        time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
-    pytest.fail("the orphan lives on")
+    parent.wait(timeout=30)
+    go.touch()
+    parent.communicate(timeout=30)  # the rank holds the other end of the pipe until it ends
+    assert not survived.exists()
 
 
 @pytest.mark.slow

@@ -24,6 +24,9 @@ def train(
     """
     import os
 
+    from radwright.training.parent import end_with_parent
+
+    end_with_parent()
     # Before torch is imported: its C++ side would repeat a hint about unused parameters from every process.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from radwright.cli.progress import say

@@ -9,8 +9,6 @@ study left. Small host-side exchanges go over gloo, so that they never wait for 
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 
 from radwright.config import Config
 from radwright.errors import ConfigError, TrainingError, require
+from radwright.training.parent import end_with_parent, is_started_rank, named_as_parent
 from radwright.types import Batch
 
 T = TypeVar("T")
@@ -108,9 +107,7 @@ class Engine:
         strategies = require("lightning_fabric.strategies", extra="train")
         accelerator = _accelerator(config)
         self.config = config
-        self._closed = threading.Event()
-        if os.environ.get("LOCAL_RANK", "0") != "0":
-            threading.Thread(target=end_with_parent, args=(os.getppid(), self._closed), daemon=True).start()
+        end_with_parent()
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         several = config.processes * config.machines > 1
         strategy: Any = "auto"
@@ -128,7 +125,8 @@ class Engine:
         self._fabric = fabric.Fabric(
             accelerator=accelerator, devices=config.processes, num_nodes=config.machines, strategy=strategy
         )
-        self._fabric.launch()
+        with nullcontext() if is_started_rank() else named_as_parent():
+            self._fabric.launch()
         self.rank: int = self._fabric.global_rank
         self.num_ranks: int = self._fabric.world_size
         self.device: torch.device = self._fabric.device
@@ -199,16 +197,8 @@ class Engine:
 
     def close(self) -> None:
         """Leave the group of processes; nothing of the engine may be used afterwards."""
-        self._closed.set()
         if self.num_ranks > 1 and dist.is_initialized():
             dist.destroy_process_group()
-
-
-def end_with_parent(parent: int, closed: threading.Event) -> None:
-    """End this process when the one that started it is gone: else it would wait for it until the timeout."""
-    while not closed.wait(timeout=1.0):
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def _accelerator(config: EngineConfig) -> str:
