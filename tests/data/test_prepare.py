@@ -108,6 +108,19 @@ def test_hostile_studies_are_skipped_with_their_reasons(tmp_path: Path, picture_
     assert kept["studies"] == 6
 
 
+def test_images_left_out_are_named(tmp_path: Path, picture_bytes: Any) -> None:
+    images = {"a.png": picture_bytes(1), "b.png": picture_bytes(2)}
+    folder = r2gen(tmp_path / "set", [record("one", "a.png", "b.png"), record("two", "b.png")], images)
+    (folder / "manifest.csv").write_text("image,known_bad\nb.png,1\n")
+    summary = prepare(folder, tmp_path / "out", R2GEN)
+    assert (summary["studies"], summary["skipped"], summary["views_left_out"]) == (1, 1, 1)
+    dropped, image = lines(tmp_path / "out" / "skipped.jsonl")
+    assert (dropped["study_id"], dropped["kind"]) == ("two", "study")
+    assert "known_bad in manifest.csv (left out: b.png)" in dropped["reason"]
+    assert (image["study_id"], image["kind"], image["image"]) == ("one", "image left out", "b.png")
+    assert "known_bad" in image["reason"]
+
+
 def test_a_table_without_reports_is_refused_unless_wanted(tmp_path: Path, picture_bytes: Any) -> None:
     (tmp_path / "a.png").write_bytes(picture_bytes(1))
     (tmp_path / "t.csv").write_text("image,age\na.png,40\n")
@@ -122,7 +135,7 @@ def test_a_table_without_reports_is_refused_unless_wanted(tmp_path: Path, pictur
 def test_nothing_usable_is_an_error_that_can_be_repeated(tmp_path: Path, picture_bytes: Any) -> None:
     folder = r2gen(tmp_path / "set", [record("a", "a.png")], {})
     for _ in range(2):
-        with pytest.raises(SourceError, match=r"none of 1 studies can be used; the first: .*a.png: is missing"):
+        with pytest.raises(SourceError, match=r"none of 1 study can be used; the first: .*a.png: is missing"):
             prepare(folder, tmp_path / "out", R2GEN)
     (folder / "images").mkdir()
     (folder / "images" / "a.png").write_bytes(picture_bytes(0))
@@ -136,7 +149,7 @@ def test_a_patient_in_two_splits_stops_before_any_work(tmp_path: Path, picture_b
     folder = r2gen(tmp_path / "set", [], {"a.png": picture_bytes(0)})
     both = {"train": [record("a", "a.png", uid=7)], "val": [record("b", "a.png", uid=7)]}
     (folder / "annotation.json").write_text(json.dumps(both))
-    with pytest.raises(SourceError, match=r"1 patients .*: 7 in t(rain|une), val.*--allow-patient-overlap"):
+    with pytest.raises(SourceError, match=r"1 patient is .*: 7 in t(rain|une), val.*--allow-patient-overlap"):
         prepare(folder, tmp_path / "out", R2GEN)
     assert not (tmp_path / "out").exists()
     summary = prepare(folder, tmp_path / "out", PrepareConfig(format="r2gen", allow_patient_overlap=True))

@@ -31,7 +31,7 @@ def test_a_summary_for_people_and_for_programs(miniature: Any, tmp_path: Path, c
     assert run(*arguments) == 0
     shown = capsys.readouterr()
     assert "5 studies in" in shown.out
-    assert "1 studies skipped (image 1)" in shown.out
+    assert "1 study skipped (image 1)" in shown.out
     assert "skipped.jsonl" in shown.out
     assert shown.err == ""
     assert run(*arguments, "--json") == 0
@@ -51,7 +51,8 @@ def test_columns_options_and_splits_from_the_command_line(miniature: Any, tmp_pa
     ("arguments", "message"),
     [
         (["--column", "image=filee"], "has no column 'filee' (did you mean 'file'?)"),
-        (["--column", "picture=file"], "picture"),
+        (["--column", "picture=file"], "known: image, study_id, patient_id, view"),
+        (["--column", "study=exam"], "--column study=exam: 'study' is no name of Radwright's (did you mean 'study_id'"),
         (["--column", "image"], "write it as NAME=COLUMN"),
         (["--column", "image=file", "--target", "finding"], "target = 'finding'"),
         (["--column", "image=file", "--as-split", "dev"], "as_split = 'dev'"),

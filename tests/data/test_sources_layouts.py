@@ -136,6 +136,9 @@ def test_damaged_archives(tmp_path: Path, picture_bytes: Any) -> None:
     (tmp_path / "b.zip").write_bytes(data)
     with pytest.raises(ImageError, match="damaged"):
         read_zipped(tmp_path / "b.zip", "x.png", 10**6)
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:-60])
+    with pytest.raises(SourceError, match=r"cut.zip: is a zip that was cut off"):
+        open_tree(tmp_path / "cut.zip")
     (tmp_path / "c.tgz").write_bytes(b"\x1f\x8b\x08" + bytes(50))
     with pytest.raises(SourceError, match="damaged"):
         open_tree(tmp_path / "c.tgz")
@@ -312,9 +315,11 @@ def test_table_bad_tables(name: str, content: str | bytes, message: str, tmp_pat
 
 
 def test_table_choice_among_several(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"has no CSV, TSV or JSONL table$"):
+        TableSource(tmp_path, {})
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text(f"image\n{name}.png\n")
-    with pytest.raises(SourceError, match="one CSV, TSV or JSONL table is expected"):
+    with pytest.raises(SourceError, match=r"found: a.csv, b.csv; choose one, e.g. --option table=a.csv"):
         TableSource(tmp_path, {})
     assert TableSource(tmp_path, {"table": "b.csv"}).references()[0].study_id == "b.csv"
     with pytest.raises(SourceError, match=r"no one table 'c.csv'"):

@@ -85,6 +85,10 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
 def _print_summary(out: Path, summary: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -103,15 +107,18 @@ def _print_summary(out: Path, summary: Mapping[str, Any]) -> None:
         )
     console = Console(soft_wrap=True)
     console.print(table)
-    console.print(f"{summary['studies']} studies in {out}", highlight=False)
+    console.print(f"{_count(summary['studies'], 'study', 'studies')} in {out}", highlight=False)
     if summary["views_left_out"]:
-        console.print(f"{summary['views_left_out']} images known to be bad were left out of their studies")
+        images = _count(summary["views_left_out"], "known bad image", "known bad images")
+        console.print(f"{images} left out, study by study in {out / 'skipped.jsonl'}", highlight=False)
     if summary["skipped"]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in summary["skipped_by_kind"].items())
-        console.print(f"{summary['skipped']} studies skipped ({kinds}): see {out / 'skipped.jsonl'}", highlight=False)
+        skipped = _count(summary["skipped"], "study", "studies")
+        console.print(f"{skipped} skipped ({kinds}): see {out / 'skipped.jsonl'}", highlight=False)
     overlap = summary["patients_across_splits"]
     if overlap["patients"]:
-        console.print(f"{overlap['patients']} patients are in more than one split (allowed): scores will be too good")
+        patients = _count(overlap["patients"], "patient is", "patients are")
+        console.print(f"{patients} in more than one split (allowed): scores will be too good")
     for note in summary.get("notes", ()):
         console.print(f"note: {note}", highlight=False, markup=False)
     if summary["resumed_from"] == summary["studies"] + summary["skipped"]:

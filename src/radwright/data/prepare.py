@@ -20,7 +20,7 @@ from radwright.data.reports import Target
 from radwright.data.sources.base import Source, StudyReference
 from radwright.data.splits import assign_splits, patient_of
 from radwright.data.store import HEADER, REPORTS, SHARDS, SKIPPED, STORE_VERSION, SUMMARY, PreparedStore, read_header
-from radwright.data.summary import report_rows, summarise
+from radwright.data.summary import left_out_rows, report_rows, summarise
 from radwright.data.workers import Task, run_tasks
 from radwright.data.writing import StoreWriter, finished_shards
 from radwright.errors import SourceError, StoreError
@@ -118,7 +118,7 @@ def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task],
     if overlap["patients"] and not config.allow_patient_overlap:
         listed = "; ".join(f"{patient} in {', '.join(names)}" for patient, names in overlap["examples"].items())
         raise SourceError(
-            f"{path}: {overlap['patients']} patients are in more than one split, so scores would be too good: {listed}."
+            f"{path}: {overlap['patients']} {'patient is' if overlap['patients'] == 1 else 'patients are'} in more than one split, so scores would be too good: {listed}."
             " Correct the splits, leave the split column out, or say --allow-patient-overlap"
         )
     return tasks, overlap
@@ -239,13 +239,14 @@ def _finish(out: Path, config: PrepareConfig, facts: Mapping[str, Any], header: 
     """Write what is derived from the shards, then mark the store complete."""
     skipped = [entry for shard in finished_shards(out) for entry in shard.skipped]
     names = ("study_id", "kind", "reason")
-    files.write_lines(out / SKIPPED, (dict(zip(names, entry, strict=True)) for entry in skipped))
     store = PreparedStore(out, allow_incomplete=True)
+    rows = [dict(zip(names, entry, strict=True)) for entry in skipped]
+    files.write_lines(out / SKIPPED, [*rows, *(left_out_rows(store) if len(store) else ())])
     if not len(store):
         with files.output_errors(out):
             (out / SHARDS).unlink(missing_ok=True)
         raise SourceError(
-            f"none of {len(skipped)} studies can be used; the first: {skipped[0][2]} (all: {out / SKIPPED})"
+            f"none of {len(skipped)} {'study' if len(skipped) == 1 else 'studies'} can be used; the first: {skipped[0][2]} (all: {out / SKIPPED})"
         )
     files.write_lines(out / REPORTS, report_rows(store, config.target))
     summary = {

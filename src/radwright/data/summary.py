@@ -24,6 +24,14 @@ def report_rows(store: PreparedStore, target: Target) -> Iterator[dict[str, str 
         }
 
 
+def left_out_rows(store: PreparedStore) -> Iterator[dict[str, str]]:
+    """A row per image that its study goes without, for ``skipped.jsonl``: study_id, kind, image, reason."""
+    for study in _texts(store):
+        for image in study.extra.get("views_left_out", ()):
+            reason = f"{image}: is marked as known_bad in manifest.csv; the study is kept without it"
+            yield {"study_id": study.study_id, "kind": "image left out", "image": image, "reason": reason}
+
+
 def summarise(store: PreparedStore, target: Target, skipped: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
     """Counts of a store, without reading its images.
 

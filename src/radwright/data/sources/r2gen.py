@@ -94,9 +94,8 @@ class R2GenSource:
             position = view_position(str(name) or fact.get("projection"))
             views.append(View(self.tree.image(self._image_name(path)), position, _original_size(fact)))
         if not views:
-            raise StudyError(
-                f"study {reference.study_id}: has no image" + (" that is not known_bad" if left_out else "")
-            )
+            bad = f" that is not known_bad in manifest.csv (left out: {', '.join(left_out)})" if left_out else ""
+            raise StudyError(f"study {reference.study_id}: has no image{bad}")
         sections = {
             section: _text(record[key], f"study {reference.study_id}: its {key}")
             for key, section in _SECTION_KEYS.items()

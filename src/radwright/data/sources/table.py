@@ -92,6 +92,7 @@ class TableSource:
     terms: ClassVar[Mapping[str, Any]] = {"licence": "not known to Radwright; say it with --licence"}
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
+        _check_columns(options.get("columns"))
         self.options = read_options(TableOptions, options, name="table")
         self.path = path
         if path.is_file() and path.suffix.lower() in _SUFFIXES:
@@ -177,9 +178,12 @@ class TableSource:
                 )
             return chosen[0]
         if len(names) != 1:
-            listed = ", ".join(names[:5]) or "none"
+            if not names:
+                raise SourceError(f"{self.path}: has no CSV, TSV or JSONL table")
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             raise SourceError(
-                f"{self.path}: one CSV, TSV or JSONL table is expected, found: {listed}; use --option table="
+                f"{self.path}: one CSV, TSV or JSONL table is expected, found: {', '.join(names[:5])}{more};"
+                f" choose one, e.g. --option table={names[0]}"
             )
         return names[0]
 
@@ -289,6 +293,20 @@ class TableSource:
         if word and word not in _SPLIT_WORDS:
             raise ConfigError(f"{self._where(line)}: unknown split {word!r}; known: {', '.join(_SPLIT_WORDS)}")
         return _SPLIT_WORDS[word] if word else None
+
+
+def _check_columns(columns: Any) -> None:
+    """Hold the names on the left of ``--column NAME=COLUMN`` against those that Radwright knows.
+
+    Raises:
+        ConfigError: an unknown one.
+    """
+    for name in columns if isinstance(columns, Mapping) else ():
+        if name not in COLUMNS:
+            raise ConfigError(
+                f"--column {name}={columns[name]}: {name!r} is no name of Radwright's{near(str(name), COLUMNS)};"
+                f" known: {', '.join(COLUMNS)}; write it as NAME=COLUMN, the table's own name on the right"
+            )
 
 
 def _plain(name: str) -> str:

@@ -79,7 +79,17 @@ def open_tree(path: Path) -> FileTree:
             return TarTree(path)
     except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
         raise SourceError(f"{path}: the archive is damaged or truncated: {error}") from error
+    if _starts_as_zip(path):
+        raise SourceError(f"{path}: is a zip that was cut off (its directory, at the end, is missing); fetch it again")
     raise SourceError(f"{path}: is no folder and no zip or tar archive")
+
+
+def _starts_as_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def safe_name(name: str) -> str:
