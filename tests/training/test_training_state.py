@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from training_toy import ToyObjective
 
@@ -128,6 +129,20 @@ def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
     other = nn.Linear(2, 2)
     with pytest.raises(CheckpointError, match="does not fit this model"):
         restore(load_state(tmp_path / "state")[2], other, make_optimizer(other, OptimizerConfig()), None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), OSError(28, "full")],
+)
+def test_a_full_disk_names_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(state_module, "save_file", fail)
+    toy, optimizer, ema = trained()
+    with pytest.raises(OutputError, match="state cannot be written: no space is left; free some and run the same"):
+        save_state(tmp_path / "state", toy, optimizer, ema, Progress(), {})
 
 
 def test_changed_keys_are_named() -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from radwright.config import Config
-from radwright.data.files import sync
+from radwright.data.files import sync, why_not_written
 from radwright.decoding.config import DecodingConfig
 from radwright.errors import CheckpointError, ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
@@ -105,7 +105,7 @@ def save_checkpoint(
         sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"{path}: the checkpoint cannot be written: {error}") from error
+        raise OutputError(f"{path}: the checkpoint cannot be written: {why_not_written(error)}") from error
 
 
 def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:

@@ -17,6 +17,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from radwright.data.files import why_not_written
 from radwright.errors import CheckpointError, MissingExtraError, OutputError
 
 
@@ -94,7 +95,7 @@ class JsonlHook(Hook):
             self._file.truncate(position)
             self._file.seek(position)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+            raise OutputError(f"{self.path}: cannot be written: {why_not_written(error)}") from error
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line."""
@@ -111,7 +112,7 @@ class JsonlHook(Hook):
             self._file.write(json.dumps(_strict(record), allow_nan=False).encode() + b"\n")
             self._file.flush()
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+            raise OutputError(f"{self.path}: cannot be written: {why_not_written(error)}") from error
 
     def memory(self) -> dict[str, Any]:
         """The file's length, after forcing it to disk."""

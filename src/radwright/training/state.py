@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from radwright.data.files import sync
+from radwright.data.files import sync, why_not_written
 from radwright.errors import CheckpointError, OutputError
 from radwright.training.optim import Ema
 
@@ -95,7 +95,7 @@ def save_state(
         sync(path.parent)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise OutputError(f"{path}: the training state cannot be written: {error}") from error
+        raise OutputError(f"{path}: the training state cannot be written: {why_not_written(error)}") from error
 
 
 def load_state(path: Path) -> tuple[Progress, dict[str, Any], dict[str, Tensor]]:
