@@ -117,8 +117,9 @@ def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task],
     overlap = _patients_across_splits(tasks)
     if overlap["patients"] and not config.allow_patient_overlap:
         listed = "; ".join(f"{patient} in {', '.join(names)}" for patient, names in overlap["examples"].items())
+        patients = "1 patient is" if overlap["patients"] == 1 else f"{overlap['patients']} patients are"
         raise SourceError(
-            f"{path}: {overlap['patients']} {'patient is' if overlap['patients'] == 1 else 'patients are'} in more than one split, so scores would be too good: {listed}."
+            f"{path}: {patients} in more than one split, so scores would be too good: {listed}."
             " Correct the splits, leave the split column out, or say --allow-patient-overlap"
         )
     return tasks, overlap
@@ -245,9 +246,8 @@ def _finish(out: Path, config: PrepareConfig, facts: Mapping[str, Any], header: 
     if not len(store):
         with files.output_errors(out):
             (out / SHARDS).unlink(missing_ok=True)
-        raise SourceError(
-            f"none of {len(skipped)} {'study' if len(skipped) == 1 else 'studies'} can be used; the first: {skipped[0][2]} (all: {out / SKIPPED})"
-        )
+        studies = "1 study" if len(skipped) == 1 else f"{len(skipped)} studies"
+        raise SourceError(f"none of {studies} can be used; the first: {skipped[0][2]} (all: {out / SKIPPED})")
     files.write_lines(out / REPORTS, report_rows(store, config.target))
     summary = {
         "source": header["source"],
