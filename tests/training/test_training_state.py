@@ -155,3 +155,27 @@ def test_changed_keys_are_named() -> None:
         "new.deep: absent -> 'x'",
     ]
     assert changed_keys(then, then) == []
+
+
+def test_restored_moments_lie_in_memory_as_their_parameters(tmp_path: Path) -> None:
+    """A fused optimiser walks through memory: after a resume, channels-last weights must move as without one."""
+
+    def make() -> tuple[nn.Conv2d, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        conv = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return conv, make_optimizer(conv, OptimizerConfig(lr=0.1))
+
+    def step(conv: nn.Conv2d, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        images = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+        optimizer.zero_grad()
+        conv(images).pow(3).sum().backward()
+        optimizer.step()
+
+    conv, optimizer = make()
+    step(conv, optimizer, 1)
+    save_state(tmp_path / "state", conv, optimizer, None, Progress(), {})
+    step(conv, optimizer, 2)
+    fresh, other = make()
+    restore(load_state(tmp_path / "state")[2], fresh, other, None)
+    step(fresh, other, 2)
+    assert torch.equal(fresh.weight, conv.weight)
