@@ -13,40 +13,20 @@ from functools import partial
 from typing import Any, Self
 
 import torch
-from pydantic import SerializeAsAny, field_validator, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from radwright.config import Config
 from radwright.errors import ConfigError
 from radwright.methods.cmcrl.front_door import FrontDoor, FrontDoorState
 from radwright.methods.cmcrl.mediators import GlobalSampling, LinguisticMediator, LocalGlobalFusion, LocalSampling
-from radwright.nn.attention import MASKED, EncoderLayer, additive, linear
-from radwright.nn.backbone import BackboneConfig
-from radwright.nn.decoder import DecoderCache, ReportDecoder, TokenEmbedding
-from radwright.nn.norm import ReleasedLayerNorm
-from radwright.nn.positions import sincos_2d
-from radwright.nn.resnet import ResNetConfig
-from radwright.tables import BACKBONES, resolve
-from radwright.types import VIEW_POSITIONS, Batch, Tokenizer
+from radwright.methods.cmcrl.network import Network, NetworkConfig
+from radwright.nn.attention import MASKED, additive
+from radwright.nn.decoder import DecoderCache
+from radwright.types import Batch, Tokenizer
 
 
-class VlciConfig(Config):
+class VlciConfig(NetworkConfig):
     """The network. Defaults are the ``corrected`` preset at the published size."""
 
-    backbone: SerializeAsAny[BackboneConfig] = ResNetConfig()
-    """Image stem; ``name`` picks it from the table of backbones."""
-    dim: int = 512
-    """Width D."""
-    num_heads: int = 8
-    """Attention heads of encoder, decoder and mediators."""
-    hidden_dim: int = 2048
-    """Width inside the feed-forward blocks."""
-    num_encoder_layers: int = 3
-    """Encoder depth (published: 3 for IU X-Ray, 6 for MIMIC-CXR)."""
-    num_decoder_layers: int = 3
-    """Decoder depth (as above)."""
-    dropout: float = 0.1
-    """Dropout of embeddings, encoder and decoder."""
     visual: bool = True
     """Visual deconfounding (VDM): front-door intervention on the encoded image."""
     linguistic: bool = True
@@ -63,31 +43,8 @@ class VlciConfig(Config):
     """Multiply each intervention by a learnt scalar that starts at zero (ours)."""
     causal_linguistic: bool = True
     """LDM reads words up to the present one only (corrected). False: all words, the released leak."""
-    view_embedding: bool = True
-    """Add a learnt embedding for frontal, lateral, unknown (corrected). False: views share everything."""
-    released_norm: bool = False
-    """Layer norm with the unbiased deviation, epsilon outside the root (as released)."""
     released_masks: bool = False
     """Masks of the released code, in which id 0 is BOS, EOS and PAD (see the parity notes in the docs)."""
-
-    @field_validator("backbone", mode="before")
-    @classmethod
-    def _backbone(cls, value: Any) -> Any:
-        if isinstance(value, BackboneConfig):
-            return value
-        if not isinstance(value, dict) or "name" not in value:
-            raise ValueError("a backbone is a mapping with a 'name', e.g. {name: resnet, depth: 18}")
-        try:
-            stem = resolve(BACKBONES, value["name"], kind="backbone")
-            return stem.Config.parse(value, where="backbone")
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-
-    @model_validator(mode="after")
-    def _heads_fit(self) -> Self:
-        if self.dim % self.num_heads or self.dim % 4:
-            raise ValueError(f"dim {self.dim} must be divisible by num_heads {self.num_heads} and by 4")
-        return self
 
     @classmethod
     def released(cls, **changes: Any) -> Self:
@@ -121,7 +78,7 @@ class EncodedStudies:
         return additive(self.valid_BN[:, None, None, :], self.memory_BND.dtype)
 
 
-class Vlci(nn.Module):
+class Vlci(Network):
     """Reads any number of views, writes a report.
 
     Args:
@@ -131,36 +88,17 @@ class Vlci(nn.Module):
     """
 
     Config = VlciConfig
+    config: VlciConfig
 
     def __init__(self, config: VlciConfig, tokenizer: Tokenizer, size_px: int) -> None:
-        super().__init__()
-        self.config = config
-        self.size_px = size_px
-        self.pad_id = tokenizer.pad_id
-        dim, heads, hidden = config.dim, config.num_heads, config.hidden_dim
-        norm: Any = ReleasedLayerNorm if config.released_norm else nn.LayerNorm
-        self.backbone = resolve(BACKBONES, getattr(config.backbone, "name", ""), kind="backbone")(config.backbone)
-        side = self.backbone.grid_side(size_px)
+        super().__init__(config, tokenizer, size_px)
+        dim, heads, hidden, norm = config.dim, config.num_heads, config.hidden_dim, config.norm()
+        side = self.patches_per_side
         if side * side < (config.num_local_per_head if config.visual or config.linguistic else 1):
             raise ConfigError(
                 f"image.size_px = {size_px}: the stem (stride {self.backbone.stride}) leaves {side} x {side} patches, "
                 f"num_local_per_head = {config.num_local_per_head} needs as many; larger images, or fewer stages"
             )
-        self.register_buffer("patch_positions_PD", sincos_2d(side, dim), persistent=False)
-        self.project = linear(self.backbone.out_channels, dim)
-        self.visual_norm = norm(dim)
-        self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
-        self.view_embedding = nn.Embedding(len(VIEW_POSITIONS), dim) if config.view_embedding else None
-        if self.view_embedding is not None:
-            nn.init.normal_(self.view_embedding.weight, std=0.02)
-        self.visual_dropout = nn.Dropout(config.dropout)
-        layer = partial(EncoderLayer, dim, heads, hidden, config.dropout, norm)
-        self.encoder = nn.ModuleList(layer() for _ in range(config.num_encoder_layers))
-        self.memory_norm = norm(dim)
-        self.text_embedding = TokenEmbedding(tokenizer.vocab_size, dim, config.dropout, norm)
-        self.decoder = ReportDecoder(
-            tokenizer.vocab_size, dim, config.num_decoder_layers, heads, hidden, config.dropout, norm
-        )
         if config.visual or config.linguistic:
             self.local_sampling = LocalSampling(dim, heads, hidden, config.num_local_per_head, config.dropout, norm)
         front_door = partial(FrontDoor, dim, projected=config.projected, gated=config.gated)
@@ -185,11 +123,7 @@ class Vlci(nn.Module):
     def encode_features(self, features_IPC: Tensor, view_mask_BV: Tensor, positions_BV: Tensor) -> EncodedStudies:
         """As ``encode`` from the stem's features, (I, P, C), views of a study adjacent."""
         num_studies, num_views = view_mask_BV.shape
-        table_PD = self.get_buffer("patch_positions_PD").to(features_IPC.dtype)
-        tokens = self.project(features_IPC) + table_PD
-        if self.view_embedding is not None:
-            tokens = tokens + self.view_embedding(positions_BV[view_mask_BV]).unsqueeze(1)
-        tokens = self.visual_dropout(self.visual_norm(tokens))
+        tokens = self.embed(features_IPC, positions_BV[view_mask_BV])
         num_patches, dim = tokens.shape[1:]
         grid = tokens.new_zeros(num_studies, num_views, num_patches, dim)
         grid = grid.masked_scatter(view_mask_BV[:, :, None, None], tokens)
@@ -201,6 +135,7 @@ class Vlci(nn.Module):
         mask = encoded.cross_mask()
         h, maps = self._encode_tokens(h, mask)
         # The positions are added a second time behind the encoder, CLS excepted (as released).
+        table_PD = self.patch_positions(h)
         h = h + torch.cat([table_PD.new_zeros(1, dim), table_PD.repeat(num_views, 1)])
         return self._intervene(h, maps, valid_BN, num_views)
 
@@ -285,17 +220,6 @@ class Vlci(nn.Module):
         return state.reorder(studies_C, parents_CW)
 
     # --- what a run asks for ------------------------------------------------------------------------------------
-
-    def load_pretrained(self) -> list[str] | None:
-        """Load the stem's weights file where the config names one; its unused names, or None without a file."""
-        stem: Any = self.backbone
-        return None if self.config.backbone.weights is None else stem.load_weights()
-
-    def deployed_config(self) -> dict[str, Any]:
-        """Plain config for a checkpoint, which needs no weights file any more."""
-        values = self.config.plain()
-        values["backbone"]["weights"] = None
-        return values
 
     def gates(self) -> dict[str, float]:
         """Present value of each intervention's gate, for the log."""
