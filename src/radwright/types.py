@@ -7,7 +7,7 @@ Shape legend: B studies, V views, S image side in pixels, T report tokens, W bea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -142,13 +142,19 @@ class Report:
 class Batch:
     """Studies as tensors. Padding never changes a result (tested).
 
+    A study may lack its images or its report, never both, and only where it was asked for (``BatchLoader``'s
+    ``incomplete``): without images its row of ``view_mask_BV`` is all False, without a report its length is 0 and its
+    ids are all PAD. V and T are at least 1, so a batch of reports alone holds zero images of one view.
+
     Attributes:
         study_ids: length B.
         images_BV1SS: float32 in [0, 1]; views that a study lacks are zero.
         view_mask_BV: bool, True where a view exists.
         positions_BV: int64 index into ``VIEW_POSITIONS``.
         token_ids_BT: int64, BOS ... EOS then PAD; None at inference.
-        lengths_B: int64, number of tokens including BOS and EOS; None at inference.
+        lengths_B: int64, number of tokens including BOS and EOS, 0 without a report; None at inference.
+        seeds_B: int64 in [0, 2**63), from (seed, epoch, study): what an objective draws at random from it depends on no
+            process, batch or resume. None where nothing is drawn.
     """
 
     study_ids: tuple[str, ...]
@@ -157,23 +163,50 @@ class Batch:
     positions_BV: Tensor
     token_ids_BT: Tensor | None = None
     lengths_B: Tensor | None = None
+    seeds_B: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.study_ids)
 
+    @property
+    def has_image_B(self) -> Tensor:  # noqa: N802
+        """Bool (B,): the study has a view."""
+        return self.view_mask_BV.any(dim=1)
+
+    @property
+    def has_report_B(self) -> Tensor:  # noqa: N802
+        """Bool (B,): the study has a report here; False for all of a batch without tokens."""
+        if self.lengths_B is None:
+            return self.view_mask_BV.new_zeros(len(self))
+        return self.lengths_B > 0
+
     def to(self, device: Any) -> Batch:
         """The same batch with every tensor on ``device``."""
+        return self._each(self.study_ids, lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+    def rows(self, index_B: Tensor) -> Batch:
+        """Some of the studies, V and T as they are.
+
+        Args:
+            index_B: int64 places in the order wanted, or a bool mask (B,) (``batch.rows(batch.has_image_B)``).
+        """
+        is_mask = index_B.dtype == self.view_mask_BV.dtype
+        places = index_B.nonzero().flatten() if is_mask else index_B
+        study_ids = tuple(self.study_ids[place] for place in places.tolist())
+        return self._each(study_ids, lambda tensor: tensor[places.to(tensor.device)])
+
+    def _each(self, study_ids: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Batch:
+        def maybe(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
 
         return Batch(
-            self.study_ids,
-            self.images_BV1SS.to(device, non_blocking=True),
-            self.view_mask_BV.to(device, non_blocking=True),
-            self.positions_BV.to(device, non_blocking=True),
-            move(self.token_ids_BT),
-            move(self.lengths_B),
+            study_ids,
+            change(self.images_BV1SS),
+            change(self.view_mask_BV),
+            change(self.positions_BV),
+            maybe(self.token_ids_BT),
+            maybe(self.lengths_B),
+            maybe(self.seeds_B),
         )
 
 

@@ -11,12 +11,12 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from radwright.config import Config
+from radwright.data.order import epoch_order, study_seed
 from radwright.data.reports import Target, report_text
 from radwright.data.store import PreparedStore
 from radwright.errors import ConfigError, StudyError
@@ -27,6 +27,9 @@ from radwright.imaging.decode import Pixels
 from radwright.imaging.pixels import image_pixels
 from radwright.imaging.tensor import pixels_to_tensor
 from radwright.types import VIEW_POSITIONS, Batch, Study, Tokenizer, View
+
+Views = tuple[list[Pixels], list[int]]
+"""A study's views decoded and resized, (S, S) each, and their positions as index into ``VIEW_POSITIONS``."""
 
 
 class LoadingConfig(Config):
@@ -51,12 +54,21 @@ class LoadingConfig(Config):
 
 @dataclass(slots=True)
 class LoadedStudy:
-    """One study ready for collation: images float32 (1, S, S) each, positions, tokens (None at inference)."""
+    """One study ready for collation.
+
+    Attributes:
+        study_id: its id.
+        images: float32 (1, S, S) each; none where it lacks them.
+        positions: one per image, index into ``VIEW_POSITIONS``.
+        token_ids: its report, empty where it lacks one; None at inference.
+        seed: of random draws from it, in [0, 2**63); None: nothing is drawn.
+    """
 
     study_id: str
     images: list[Tensor]
     positions: list[int]
     token_ids: list[int] | None
+    seed: int | None = None
 
 
 def make_batch(
@@ -66,27 +78,33 @@ def make_batch(
     *,
     tokenizer: Tokenizer | None = None,
     draws: Sequence[Draw] | None = None,
+    seeds: Sequence[int] | None = None,
+    incomplete: bool = False,
 ) -> Batch:
     """Put studies into one batch.
 
     Args:
-        studies: at least one, each with at least one view.
+        studies: at least one.
         image: how images become tensors.
         loading: target section, lengths, views; None: the defaults.
         tokenizer: makes the report's tokens; None leaves them out (inference).
         draws: one random change per study; None: none.
+        seeds: one per study for ``Batch.seeds_B``, see ``radwright.data.order.study_seed``; None: none.
+        incomplete: whether a study may lack its images or (with a tokenizer) its report; never both.
 
     Returns:
         A batch on the CPU; V is the most views of a study in it, T the longest report.
 
     Raises:
-        StudyError: a study has no view, an image that cannot be decoded, or (with a tokenizer) no report.
+        StudyError: a study has no view or (with a tokenizer) no report where it may not lack them, or an image that
+            cannot be decoded.
     """
     loading = loading or LoadingConfig()
     changes = [None] * len(studies) if draws is None else draws
+    keys = [None] * len(studies) if seeds is None else seeds
     loaded = [
-        load_study(study, image, loading, tokenizer=tokenizer, change=change)
-        for study, change in zip(studies, changes, strict=True)
+        load_study(study, image, loading, tokenizer=tokenizer, change=change, seed=seed, incomplete=incomplete)
+        for study, change, seed in zip(studies, changes, keys, strict=True)
     ]
     return collate(loaded, image.size_px, None if tokenizer is None else tokenizer.pad_id)
 
@@ -98,18 +116,32 @@ def load_study(
     *,
     tokenizer: Tokenizer | None = None,
     change: Draw | None = None,
+    seed: int | None = None,
+    incomplete: bool = False,
 ) -> LoadedStudy:
     """One study ready for ``collate``; arguments and errors as for ``make_batch``."""
+    views = _study_views(study, image, loading)
+    token_ids = _checked_tokens(study, views, tokenizer, loading, incomplete=incomplete)
+    images = [_image(view_pixels, change, image) for view_pixels in views[0]]
+    return LoadedStudy(study.study_id, images, views[1], token_ids, seed)
+
+
+def _study_views(study: Study, image: ImageConfig, loading: LoadingConfig) -> Views:
     views = choose_views(study.views, loading.max_views)
-    if not views:
+    return [_view_pixels(view, image) for view in views], [VIEW_POSITIONS.index(view.position) for view in views]
+
+
+def _checked_tokens(
+    study: Study, views: Views, tokenizer: Tokenizer | None, loading: LoadingConfig, *, incomplete: bool
+) -> list[int] | None:
+    """The report's tokens (None without a tokenizer), once the study has what it must have."""
+    if not (views[0] or incomplete):
         raise StudyError(f"study {study.study_id}: has no image")
-    pixels = [_view_pixels(view, image) for view in views]
-    return LoadedStudy(
-        study.study_id,
-        [_image(view_pixels, change, image) for view_pixels in pixels],
-        [VIEW_POSITIONS.index(view.position) for view in views],
-        None if tokenizer is None else report_tokens(study, tokenizer, loading),
-    )
+    token_ids = None if tokenizer is None else report_tokens(study, tokenizer, loading, required=not incomplete)
+    if not (views[0] or token_ids):
+        lacking = "no image" if tokenizer is None else f"neither an image nor {loading.target}"
+        raise StudyError(f"study {study.study_id}: has {lacking}")
+    return token_ids
 
 
 def choose_views(views: Sequence[View], max_views: int) -> list[View]:
@@ -122,13 +154,15 @@ def choose_views(views: Sequence[View], max_views: int) -> list[View]:
     return [views[number] for number in sorted([*preferred, *others][:max_views])]
 
 
-def report_tokens(study: Study, tokenizer: Tokenizer, loading: LoadingConfig) -> list[int]:
-    """BOS, the report's tokens, EOS: at most ``max_tokens`` of them.
+def report_tokens(study: Study, tokenizer: Tokenizer, loading: LoadingConfig, *, required: bool = True) -> list[int]:
+    """BOS, the report's tokens, EOS: at most ``max_tokens`` of them; none of an empty report.
 
     Raises:
-        StudyError: the study's report is empty.
+        StudyError: the study's report is empty, and it is required.
     """
     ids = tokenizer.encode(report_text(study, loading.target))
+    if not (ids or required):
+        return []
     if not ids:
         raise StudyError(f"study {study.study_id}: its {loading.target} is empty")
     if len(ids) + 2 <= loading.max_tokens:
@@ -160,7 +194,7 @@ def _image(pixels: Pixels, change: Draw | None, image: ImageConfig) -> Tensor:
 
 def collate(loaded: Sequence[LoadedStudy], side: int, pad_id: int | None) -> Batch:
     """Pad views with zeros and reports with ``pad_id`` (None: no reports); ``side`` is S."""
-    num_views = max(len(study.images) for study in loaded)
+    num_views = max(1, *(len(study.images) for study in loaded))
     images_BV1SS = torch.zeros(len(loaded), num_views, 1, side, side)
     mask_BV = torch.zeros(len(loaded), num_views, dtype=torch.bool)
     positions_BV = torch.zeros(len(loaded), num_views, dtype=torch.int64)
@@ -170,14 +204,16 @@ def collate(loaded: Sequence[LoadedStudy], side: int, pad_id: int | None) -> Bat
             mask_BV[row, column] = True
             positions_BV[row, column] = position
     study_ids = tuple(study.study_id for study in loaded)
+    seeds = [study.seed for study in loaded if study.seed is not None]
+    seeds_B = torch.tensor(seeds, dtype=torch.int64) if len(seeds) == len(loaded) else None
     if pad_id is None:
-        return Batch(study_ids, images_BV1SS, mask_BV, positions_BV)
+        return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, seeds_B=seeds_B)
     tokens = [study.token_ids or [] for study in loaded]
     lengths_B = torch.tensor([len(ids) for ids in tokens], dtype=torch.int64)
-    token_ids_BT = torch.full((len(loaded), int(lengths_B.max())), pad_id, dtype=torch.int64)
+    token_ids_BT = torch.full((len(loaded), max(1, int(lengths_B.max()))), pad_id, dtype=torch.int64)
     for row, ids in enumerate(tokens):
         token_ids_BT[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
-    return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, token_ids_BT, lengths_B)
+    return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, token_ids_BT, lengths_B, seeds_B)
 
 
 class BatchLoader:
@@ -185,7 +221,8 @@ class BatchLoader:
 
     Step s of an epoch holds studies s * batch_size and following of the epoch's permutation, cut into micro-batches;
     micro-batch m goes to rank m % num_ranks. Any number of ranks, and a run resumed at any step, see the same global
-    batches. A study that cannot be loaded is left out of its batch and recorded in ``skipped``; it stops nothing.
+    batches, with the same ``seeds_B``. A study that cannot be loaded is left out of its batch and recorded in
+    ``skipped``; it stops nothing.
 
     Args:
         store: where the studies are.
@@ -196,7 +233,9 @@ class BatchLoader:
         augmentation: random changes; None: none.
         batch_size: studies per optimiser step over all ranks.
         micro_batch_size: studies per batch that is yielded; None: ``batch_size`` shared out over the ranks.
-        seed: of order and augmentation.
+        incomplete: True keeps studies that lack their images or their report (pre-training on either alone); False
+            records them in ``skipped``.
+        seed: of order, augmentation and ``seeds_B``.
         rank: this process.
         num_ranks: processes.
     """
@@ -212,6 +251,7 @@ class BatchLoader:
         augmentation: AugmentationConfig | None = None,
         batch_size: int,
         micro_batch_size: int | None = None,
+        incomplete: bool = False,
         seed: int = 0,
         rank: int = 0,
         num_ranks: int = 1,
@@ -226,6 +266,7 @@ class BatchLoader:
         self.augmentation = augmentation
         self.batch_size = batch_size
         self.micro_batch_size = micro_batch_size or -(-batch_size // num_ranks)
+        self.incomplete = incomplete
         self.seed = seed
         self.rank = rank
         self.num_ranks = num_ranks
@@ -238,9 +279,8 @@ class BatchLoader:
         return -(-len(self.indices) // self.batch_size)
 
     def order(self, epoch: int) -> list[int]:
-        """The epoch's studies (store indices) in their order: the argsort of PCG64's raw stream for (seed, epoch)."""
-        keys = np.random.PCG64(np.random.SeedSequence([self.seed, epoch])).random_raw(len(self.indices))
-        return [self.indices[place] for place in np.argsort(keys, kind="stable")]
+        """The epoch's studies (store indices) in their order; see ``radwright.data.order.epoch_order``."""
+        return [self.indices[place] for place in epoch_order(len(self.indices), self.seed, epoch)]
 
     def micro_batches(self, epoch: int, step: int) -> list[list[int]]:
         """Store indices of this rank's micro-batches of one step."""
@@ -278,25 +318,22 @@ class BatchLoader:
         return collate(loaded, self.image.size_px, pad_id) if loaded else None
 
     def _load(self, index: int, epoch: int) -> LoadedStudy | None:
-        cached = self._cache.get(index)
-        study = self.store.study(index, images=cached is None)
+        views = self._cache.get(index)
+        study = self.store.study(index, images=views is None)
         try:
-            if cached is None:
-                views = choose_views(study.views, self.loading.max_views)
-                if not views:
-                    raise StudyError(f"study {study.study_id}: has no image")
-                pixels = [_view_pixels(view, self.image) for view in views]
-                cached = (pixels, [VIEW_POSITIONS.index(view.position) for view in views])
-                self._cache.put(index, *cached)
-            token_ids = None if self.tokenizer is None else report_tokens(study, self.tokenizer, self.loading)
+            if views is None:
+                views = _study_views(study, self.image, self.loading)
+                self._cache.put(index, views)
+            token_ids = _checked_tokens(study, views, self.tokenizer, self.loading, incomplete=self.incomplete)
         except StudyError as error:
             self.skipped[study.study_id] = str(error)
             return None
         change = None
         if self.augmentation is not None:
             change = draw(self.augmentation, seed=self.seed, epoch=epoch, study_id=study.study_id)
-        images = [_image(view_pixels, change, self.image) for view_pixels in cached[0]]
-        return LoadedStudy(study.study_id, images, cached[1], token_ids)
+        images = [_image(view_pixels, change, self.image) for view_pixels in views[0]]
+        seed = study_seed(self.seed, epoch, study.study_id)
+        return LoadedStudy(study.study_id, images, views[1], token_ids, seed)
 
 
 class PixelCache:
@@ -304,17 +341,17 @@ class PixelCache:
 
     def __init__(self, budget_bytes: int) -> None:
         self._left = budget_bytes
-        self._kept: dict[int, tuple[list[Pixels], list[int]]] = {}
+        self._kept: dict[int, Views] = {}
         self._lock = threading.Lock()
 
-    def get(self, index: int) -> tuple[list[Pixels], list[int]] | None:
+    def get(self, index: int) -> Views | None:
         """A study's views and positions, or None."""
         return self._kept.get(index)
 
-    def put(self, index: int, pixels: list[Pixels], positions: list[int]) -> None:
+    def put(self, index: int, views: Views) -> None:
         """Keep a study's views while there is room."""
-        num_bytes = sum(view.nbytes for view in pixels)
+        num_bytes = sum(pixels.nbytes for pixels in views[0])
         with self._lock:
             if index not in self._kept and num_bytes <= self._left:
-                self._kept[index] = (pixels, positions)
+                self._kept[index] = views
                 self._left -= num_bytes

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from radwright.config import Config
+from radwright.errors import StudyError
 from radwright.types import Batch
 
 
@@ -38,9 +39,7 @@ class TeacherForcing(nn.Module):
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Number of target tokens: every token of a report but its BOS."""
-        if batch.lengths_B is None:
-            raise ValueError("teacher forcing needs reports")
-        return {"report": float((batch.lengths_B - 1).sum())}
+        return {"report": float((_lengths(batch) - 1).sum())}
 
     def observed(self) -> dict[str, float]:
         """What the model wants logged beside the loss: the gates of its interventions, where it has any."""
@@ -49,12 +48,12 @@ class TeacherForcing(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Summed cross-entropy over the targets."""
-        if batch.token_ids_BT is None or batch.lengths_B is None:
-            raise ValueError("teacher forcing needs reports")
+        lengths_B = _lengths(batch)
+        assert batch.token_ids_BT is not None
         logits_BTU = self.model(batch)
         targets_BT = batch.token_ids_BT[:, 1:]
         position_T = torch.arange(targets_BT.shape[1], device=targets_BT.device)
-        real_BT = position_T < (batch.lengths_B - 1).unsqueeze(1)
+        real_BT = position_T < (lengths_B - 1).unsqueeze(1)
         loss_N = F.cross_entropy(
             logits_BTU[real_BT].float() if logits_BTU.dtype != torch.float64 else logits_BTU[real_BT],
             targets_BT[real_BT],
@@ -62,3 +61,18 @@ class TeacherForcing(nn.Module):
             label_smoothing=self.config.label_smoothing,
         )
         return {"report": loss_N.sum()}
+
+
+def _lengths(batch: Batch) -> Tensor:
+    """Lengths of the reports, (B,).
+
+    Raises:
+        ValueError: the batch was made without a tokenizer.
+        StudyError: a study has no report.
+    """
+    if batch.lengths_B is None:
+        raise ValueError("teacher forcing needs reports")
+    if not bool((has_report_B := batch.has_report_B).all()):
+        study_id = batch.study_ids[int(has_report_B.int().argmin())]
+        raise StudyError(f"study {study_id}: has no report, and teacher forcing learns from reports; leave it out")
+    return batch.lengths_B
