@@ -118,6 +118,7 @@ def test_no_forbidden_library_anywhere() -> None:
         ["prepare", "--help"],
         ["train", "--help"],
         ["generate", "--help"],
+        ["import-released", "--help"],
         ["score", "--help"],
         ["demo", "--help"],
     ],

@@ -15,7 +15,7 @@ from radwright.decoding.config import Beam, DecodingConfig, Greedy
 from radwright.decoding.generate import generate
 from radwright.errors import ConfigError
 from radwright.methods.cmcrl.front_door import FrontDoor
-from radwright.methods.cmcrl.released import translate
+from radwright.methods.cmcrl.released import ReleasedFacts, infer_network, load_released
 from radwright.methods.cmcrl.vlci import EncodedStudies, Vlci, VlciConfig
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.types import Batch
@@ -269,21 +269,11 @@ def test_parity_with_the_released_network(shared: Path, fixture: str) -> None:
     with safe_open(shared / "golden" / f"{fixture}.safetensors", framework="pt") as file:
         facts = file.metadata()
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    dim, views = int(facts["embed_dim"]), int(facts["views"])
-    layers, vocabulary = int(facts["layers"]), int(facts["vocab"]) + 1
-    config = VlciConfig.released(
-        backbone={"name": "resnet", "depth": 50, "width": 64},
-        dim=dim,
-        hidden_dim=4 * dim,
-        linguistic_hidden_dim=4 * dim,
-        num_encoder_layers=layers,
-        num_decoder_layers=layers,
-    )
-    model = Vlci(config, Ids(vocabulary, 0, 0, 0), size_px=224).eval()
+    views = int(facts["views"])
     weights = {key.removeprefix("weights."): t for key, t in tensors.items() if key.startswith("weights.")}
-    missing, unexpected = model.load_state_dict(translate(weights, projected=False), strict=False)
-    assert unexpected == []
-    assert all(name.startswith("backbone.") for name in missing)
+    network = infer_network(weights, ReleasedFacts(num_views=views))
+    model = Vlci(network.config, Ids(network.vocab_size, 0, 0, 0), network.size_px).eval()
+    load_released(model, weights, with_stem=False)
     features = tensors["inputs.features"].float()
     ids = tensors["inputs.report_ids"]
     mask = torch.ones(len(ids), views, dtype=torch.bool)

@@ -16,6 +16,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "prepare": ("radwright.cli.prepare:prepare", "Turn a dataset into a prepared store."),
     "train": ("radwright.cli.train:train", "Train the stages of a recipe."),
     "generate": ("radwright.cli.generate:generate", "Draft reports for images or a prepared store."),
+    "import-released": (
+        "radwright.cli.import_released:import_released",
+        "Turn the CMCRL authors' weights into a checkpoint, or check parity with them.",
+    ),
     "score": ("radwright.cli.score:score", "Score drafts against references, with intervals and trivial baselines."),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }

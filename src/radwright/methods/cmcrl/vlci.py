@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
-from radwright.errors import ConfigError
+from radwright.errors import ConfigError, StudyError
 from radwright.methods.cmcrl.front_door import FrontDoor, FrontDoorState
 from radwright.methods.cmcrl.mediators import GlobalSampling, LinguisticMediator, LocalGlobalFusion, LocalSampling
 from radwright.methods.cmcrl.network import Network, NetworkConfig
@@ -23,10 +24,24 @@ from radwright.nn.attention import MASKED, additive
 from radwright.nn.decoder import DecoderCache
 from radwright.types import Batch, Tokenizer
 
+RELEASED: dict[str, Any] = {
+    "gated": False,
+    "causal_linguistic": False,
+    "view_embedding": False,
+    "released_norm": True,
+    "released_masks": True,
+}
+"""What ``preset: released`` makes the default: no gate, the leaking linguistic form, the authors' norm and masks."""
+RELEASED_BACKBONE: dict[str, Any] = {"in_channels": 3, "min_images_for_batch_statistics": 0}
+"""The same inside ``backbone``: ImageNet's three channels, batch norm trained on batches of any size."""
+
 
 class VlciConfig(NetworkConfig):
-    """The network. Defaults are the ``corrected`` preset at the published size."""
+    """The network. Defaults are the ``corrected`` preset at the published size; ``preset: released`` moves them."""
 
+    preset: Literal["corrected", "released"] = "corrected"
+    """Decides the defaults of the fields that differ from the release (``RELEASED``); a field that is given wins.
+    ``released`` loads the authors' weights and repeats their numbers, their defects included."""
     visual: bool = True
     """Visual deconfounding (VDM): front-door intervention on the encoded image."""
     linguistic: bool = True
@@ -46,11 +61,14 @@ class VlciConfig(NetworkConfig):
     released_masks: bool = False
     """Masks of the released code, in which id 0 is BOS, EOS and PAD (see the parity notes in the docs)."""
 
+    @model_validator(mode="before")
     @classmethod
-    def released(cls, **changes: Any) -> Self:
-        """The preset that loads the authors' weights and repeats their numbers."""
-        preset = {"gated": False, "causal_linguistic": False, "view_embedding": False}
-        return cls(**({"released_norm": True, "released_masks": True} | preset | changes))
+    def _preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("preset") != "released":
+            return values
+        backbone = values.get("backbone", {"name": "resnet"})
+        filled = RELEASED_BACKBONE | backbone if isinstance(backbone, dict) else backbone
+        return RELEASED | values | {"backbone": filled}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +133,14 @@ class Vlci(Network):
     # --- encoding -----------------------------------------------------------------------------------------------
 
     def encode(self, batch: Batch) -> EncodedStudies:
-        """Images to memory and mediators; only views that exist go through the stem."""
+        """Images to memory and mediators; only views that exist go through the stem.
+
+        Raises:
+            StudyError: a study has no view.
+        """
+        if not bool((has_image_B := batch.has_image_B).all()):
+            study_id = batch.study_ids[int(has_image_B.int().argmin())]
+            raise StudyError(f"study {study_id}: has no image, and a report is written from images; leave it out")
         images_I1SS = batch.images_BV1SS[batch.view_mask_BV]
         features = self.backbone(images_I1SS).flatten(2).transpose(1, 2)
         return self.encode_features(features, batch.view_mask_BV, batch.positions_BV)
