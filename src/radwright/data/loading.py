@@ -6,8 +6,8 @@ Shape legend: B studies, V views, S image side in pixels, T report tokens.
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor
 
 from radwright.config import Config
-from radwright.data.order import epoch_order, study_seed
+from radwright.data.order import draw_key, epoch_order, study_seed, weights_of
 from radwright.data.reports import Target, report_text
-from radwright.data.store import PreparedStore
+from radwright.data.studies import Studies
 from radwright.errors import ConfigError, StudyError
 from radwright.imaging.augment import AugmentationConfig as AugmentationConfig
 from radwright.imaging.augment import Draw, augment, draw
@@ -30,6 +30,9 @@ from radwright.types import VIEW_POSITIONS, Batch, Study, Tokenizer, View
 
 Views = tuple[list[Pixels], list[int]]
 """A study's views decoded and resized, (S, S) each, and their positions as index into ``VIEW_POSITIONS``."""
+
+Drawn = tuple[int, int]
+"""A study of an epoch: its index, and how many times the epoch has drawn it before."""
 
 
 class LoadingConfig(Config):
@@ -219,13 +222,13 @@ def collate(loaded: Sequence[LoadedStudy], side: int, pad_id: int | None) -> Bat
 class BatchLoader:
     """One rank's training batches from a store, in an order that depends on (seed, epoch) only.
 
-    Step s of an epoch holds studies s * batch_size and following of the epoch's permutation, cut into micro-batches;
+    Step s of an epoch holds studies s * batch_size and following of the epoch's order, cut into micro-batches;
     micro-batch m goes to rank m % num_ranks. Any number of ranks, and a run resumed at any step, see the same global
     batches, with the same ``seeds_B``. A study that cannot be loaded is left out of its batch and recorded in
     ``skipped``; it stops nothing.
 
     Args:
-        store: where the studies are.
+        store: where the studies are: a prepared store, or several joined.
         indices: which of them (``store.indices("train")``).
         image: how images become tensors.
         loading: target, lengths, views, threads, cache.
@@ -235,14 +238,21 @@ class BatchLoader:
         micro_batch_size: studies per batch that is yielded; None: ``batch_size`` shared out over the ranks.
         incomplete: True keeps studies that lack their images or their report (pre-training on either alone); False
             records them in ``skipped``.
+        weights: how often a study is drawn: an epoch has as many places as ``indices``, and a study gets them in
+            proportion to its weight, at least 0 (see ``radwright.data.order.epoch_order``); by study id (studies
+            beyond ``indices`` may be in it), or in the order of ``indices``. Drawn twice in an epoch, a study is
+            augmented and seeded anew. None: every study once.
         seed: of order, augmentation and ``seeds_B``.
         rank: this process.
         num_ranks: processes.
+
+    Raises:
+        ConfigError: ``rank`` is none of ``num_ranks``, or the weights do not fit the studies.
     """
 
     def __init__(
         self,
-        store: PreparedStore,
+        store: Studies,
         indices: Sequence[int],
         image: ImageConfig,
         loading: LoadingConfig,
@@ -252,6 +262,7 @@ class BatchLoader:
         batch_size: int,
         micro_batch_size: int | None = None,
         incomplete: bool = False,
+        weights: Mapping[str, float] | Sequence[float] | None = None,
         seed: int = 0,
         rank: int = 0,
         num_ranks: int = 1,
@@ -267,6 +278,7 @@ class BatchLoader:
         self.batch_size = batch_size
         self.micro_batch_size = micro_batch_size or -(-batch_size // num_ranks)
         self.incomplete = incomplete
+        self.weights = None if weights is None else weights_of(weights, store, self.indices)
         self.seed = seed
         self.rank = rank
         self.num_ranks = num_ranks
@@ -280,15 +292,11 @@ class BatchLoader:
 
     def order(self, epoch: int) -> list[int]:
         """The epoch's studies (store indices) in their order; see ``radwright.data.order.epoch_order``."""
-        return [self.indices[place] for place in epoch_order(len(self.indices), self.seed, epoch)]
-
-    def micro_batches(self, epoch: int, step: int) -> list[list[int]]:
-        """Store indices of this rank's micro-batches of one step."""
-        return self._micro_batches(self.order(epoch), step)
+        return [index for index, _ in self._drawn(epoch)]
 
     def steps(self, epoch: int, start_step: int = 0) -> Generator[list[Batch], None, None]:
         """This rank's micro-batches of every step from ``start_step`` on; close the iterator to stop early."""
-        order = self.order(epoch)
+        order = self._drawn(epoch)
         shares = (self._micro_batches(order, step) for step in range(start_step, self.steps_per_epoch))
         if not self.loading.workers:
             for share in shares:
@@ -306,18 +314,26 @@ class BatchLoader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _micro_batches(self, order: Sequence[int], step: int) -> list[list[int]]:
+    def _drawn(self, epoch: int) -> list[Drawn]:
+        times: Counter[int] = Counter()
+        drawn = []
+        for place in epoch_order(len(self.indices), self.seed, epoch, self.weights):
+            drawn.append((self.indices[place], times[place]))
+            times[place] += 1
+        return drawn
+
+    def _micro_batches(self, order: Sequence[Drawn], step: int) -> list[list[Drawn]]:
         chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
         size = self.micro_batch_size
         micro = [list(chosen[start : start + size]) for start in range(0, len(chosen), size)]
         return micro[self.rank :: self.num_ranks]
 
-    def _batch(self, indices: Sequence[int], epoch: int) -> Batch | None:
-        loaded = [study for index in indices if (study := self._load(index, epoch)) is not None]
+    def _batch(self, chosen: Sequence[Drawn], epoch: int) -> Batch | None:
+        loaded = [study for index, time in chosen if (study := self._load(index, epoch, time)) is not None]
         pad_id = None if self.tokenizer is None else self.tokenizer.pad_id
         return collate(loaded, self.image.size_px, pad_id) if loaded else None
 
-    def _load(self, index: int, epoch: int) -> LoadedStudy | None:
+    def _load(self, index: int, epoch: int, time: int) -> LoadedStudy | None:
         views = self._cache.get(index)
         study = self.store.study(index, images=views is None)
         try:
@@ -328,12 +344,11 @@ class BatchLoader:
         except StudyError as error:
             self.skipped[study.study_id] = str(error)
             return None
-        change = None
+        key, change = draw_key(study.study_id, time), None
         if self.augmentation is not None:
-            change = draw(self.augmentation, seed=self.seed, epoch=epoch, study_id=study.study_id)
+            change = draw(self.augmentation, seed=self.seed, epoch=epoch, study_id=key)
         images = [_image(view_pixels, change, self.image) for view_pixels in views[0]]
-        seed = study_seed(self.seed, epoch, study.study_id)
-        return LoadedStudy(study.study_id, images, views[1], token_ids, seed)
+        return LoadedStudy(study.study_id, images, views[1], token_ids, study_seed(self.seed, epoch, key))
 
 
 class PixelCache:

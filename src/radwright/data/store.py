@@ -176,6 +176,11 @@ class PreparedStore:
         return tuple(self._column("study_id"))
 
     @cached_property
+    def patient_ids(self) -> tuple[str, ...]:
+        """Patient of every study, in order; empty where the dataset names none."""
+        return tuple(self._column("patient_id"))
+
+    @cached_property
     def positions(self) -> tuple[tuple[ViewPosition, ...], ...]:
         """Positions of every study's views, in order, without touching the images."""
         return tuple(
@@ -202,6 +207,21 @@ class PreparedStore:
             present = [name for name in SPLITS if name in self.splits]
             raise StoreError(f"{self.path}: has no split {split!r}{near(split, present)}; it has: {', '.join(present)}")
         return found
+
+    @property
+    def name(self) -> str:
+        """The folder, for messages."""
+        return str(self.path)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Number of studies and checksums of the shards: what tells two stores apart, wherever they lie."""
+        return {"studies": len(self), "shards": [shard.sha256 for shard in self.shards]}
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What the header says of the dataset's licence; empty in stores that record none."""
+        return dict(self.header.get("terms", {}))
 
     def verify(self) -> None:
         """Read every shard and compare its SHA-256 with the recorded one.
