@@ -20,9 +20,11 @@ SOURCES: Mapping[str, str] = {
 }
 METHODS: Mapping[str, str] = {
     "vlci": "radwright.methods.cmcrl.vlci:Vlci",
+    "radcare": "radwright.methods.cmcrl.radcare:RadCare",
 }
 OBJECTIVES: Mapping[str, str] = {
     "teacher_forcing": "radwright.methods.objectives:TeacherForcing",
+    "radcare": "radwright.methods.cmcrl.pretraining:RadCareObjective",
 }
 METRICS: Mapping[str, str] = {
     "bleu": "radwright.metrics.bleu:Bleu",

@@ -1,0 +1,334 @@
+"""RadCARE's objective: four tasks over one stem pass, on images of low resolution and whole or incomplete studies.
+
+| task | encoder reads (bidirectional) | decoder writes | loss |
+|---|---|---|---|
+| ``vt2t`` | CLS, image patches, the report's beginning | the report's rest, word by word | cross-entropy |
+| ``vt2v`` | CLS, visible patches, the whole report | every patch, reading encoded words | squared error, hidden ones |
+| ``v2v``  | CLS, visible patches | every patch | squared error, hidden ones |
+| ``t2t``  | CLS, the report's beginning | the report's rest, word by word | cross-entropy |
+
+Shape legend: B studies, V views, I used images, J some of them, R some studies, P patches, K visible ones, D width, N
+tokens, T report tokens, U vocabulary, X pixel values of a patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from radwright.config import Config
+from radwright.errors import ConfigError
+from radwright.methods.cmcrl.masking import (
+    Draws,
+    PatchMask,
+    degrade,
+    draw_from,
+    from_patches,
+    num_visible,
+    to_patches,
+)
+from radwright.methods.cmcrl.radcare import RadCare
+from radwright.nn.backbone import normalise
+from radwright.types import Batch
+
+MIN_WORDS = 3
+"""Shortest report that can be cut: a beginning of one word and a rest of two."""
+
+
+class TaskWeights(Config):
+    """Weight of each task's mean loss; 0 leaves the task out at no cost."""
+
+    vt2t: float = Field(default=1.0, ge=0.0)
+    """Go on with the report, from image and beginning."""
+    vt2v: float = Field(default=1.0, ge=0.0)
+    """Restore hidden patches, from visible ones and the report."""
+    v2v: float = Field(default=0.5, ge=0.0)
+    """Restore hidden patches, from visible ones."""
+    t2t: float = Field(default=0.5, ge=0.0)
+    """Go on with the report, from its beginning."""
+
+
+class RadCareObjectiveConfig(Config):
+    """What is hidden, and what each task counts."""
+
+    tasks: TaskWeights = TaskWeights()
+    """Weights. The defaults are the expectation of the released draw of a batch's task: VT->T and VT->V half of the
+    time, V->V and T->T a quarter each."""
+    degrade: bool = True
+    """Show all tasks images of half the resolution; what is restored is the original."""
+    mask_ratio: float = Field(default=0.85, gt=0.0, lt=1.0)
+    """Share of an image's patches that is hidden, behind the stem."""
+    one_view: bool = True
+    """Look at one of a study's views, another one each epoch (as released). False: at all; the text tasks read them
+    together, restoration masks and restores each by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The images of a batch that a step looks at.
+
+    Attributes:
+        tokens_IPD: their tokens, one pass of the stem for all tasks.
+        study_I: the batch's row each belongs to.
+        slot_I: its number among the used views of its study.
+        mask: hidden patches, the same for V->V and VT->V.
+        original_IPX: patches of the normalised original.
+    """
+
+    tokens_IPD: Tensor
+    study_I: Tensor
+    slot_I: Tensor
+    mask: PatchMask
+    original_IPX: Tensor
+
+
+class RadCareObjective(nn.Module):
+    """Weighted sum of the four tasks, each a mean over its targets.
+
+    As released, a batch gets one task by lot (VT->T and then VT->V, V->V, or T->T), and every task is an optimiser step
+    of its own. Ours: every step runs all tasks with the weights of that lot's expectation, and they share one pass of
+    the stem, the most expensive part. As released the loss is unweighted and EOS is never a target; corrected: it is.
+
+    A study without image takes part in T->T only, one without report in V->V only; a report of fewer than three words
+    is left out of the two tasks that cut it.
+    """
+
+    Config = RadCareObjectiveConfig
+
+    def __init__(self, model: RadCare, config: RadCareObjectiveConfig) -> None:
+        """Hold the network.
+
+        Raises:
+            ConfigError: every task is off, or no patch would be visible or none hidden.
+        """
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.weights: Mapping[str, float] = {name: value for name, value in config.tasks if value > 0.0}
+        if not self.weights:
+            raise ConfigError("tasks: every weight is 0; give at least one task a weight")
+        self.num_patches = model.patches_per_side**2
+        self.num_kept = num_visible(self.num_patches, config.mask_ratio)
+        if not 0 < self.num_kept < self.num_patches and {"v2v", "vt2v"} & self.weights.keys():
+            raise ConfigError(
+                f"mask_ratio = {config.mask_ratio}: of {self.num_patches} patches {self.num_kept} stay visible; "
+                "some must be visible and some hidden; larger images, or another ratio"
+            )
+
+    # --- what the engine asks for -------------------------------------------------------------------------------
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Targets per task: words of the rests with their EOS, or hidden patches."""
+        draws = self._draw(batch)
+        cut_B = self._cuts(batch, draws)
+        has_image_B, num_hidden = draws.used_BV.any(1), self.num_patches - self.num_kept
+        rest_B = torch.zeros_like(cut_B) if batch.lengths_B is None else (batch.lengths_B.cpu() - cut_B) * (cut_B > 0)
+        images_B = draws.used_BV.sum(1)
+        counts = {
+            "vt2t": float(rest_B[has_image_B].sum()),
+            "vt2v": float(images_B[batch.has_report_B.cpu()].sum() * num_hidden),
+            "v2v": float(images_B.sum() * num_hidden),
+            "t2t": float(rest_B.sum()),
+        }
+        return {name: counts[name] for name in self.weights}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Sum per task: cross-entropy in nats over words, or over hidden patches the mean squared error of a patch.
+
+        A task without a target in this batch is left out.
+        """
+        draws = self._draw(batch)
+        seen = self._look(batch, draws)
+        sums: dict[str, Tensor] = {}
+        for name in self.weights:
+            if name in {"vt2t", "t2t"}:
+                total = self._continue(batch, self._cuts(batch, draws), seen if name == "vt2t" else None, name)
+            else:
+                restored = self._restore(batch, seen, name)
+                total = None if restored is None or seen is None else _squared_error(*restored, seen)
+            if total is not None:
+                sums[name] = total
+        return sums
+
+    # --- what validation asks for -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def judge(self, batch: Batch) -> dict[str, tuple[float, float]]:
+        """Sum and count per task without gradient, for the choice of weights; put the objective in eval mode first.
+
+        ``copy`` is the error that showing the low-resolution image itself would make on the same hidden patches: what a
+        restoration has to beat. Without ``seeds_B`` the draws are the same each time.
+        """
+        counts, sums = self.counts(batch), self(batch)
+        judged = {name: (float(sums[name]), counts[name]) for name in sums}
+        draws = self._draw(batch)
+        if {"v2v", "vt2v"} & self.weights.keys() and draws.used_BV.any():
+            images_I1SS = batch.images_BV1SS[draws.used_BV.to(batch.view_mask_BV.device)]
+            low, original = (self._patches(images) for images in (degrade(images_I1SS), images_I1SS))
+            masked_IP = PatchMask.from_noise(draws.noise_IP, self.num_kept).masked_IP.to(low.device)
+            error_IP = (low - original).square().mean(-1)
+            judged["copy"] = (float(error_IP[masked_IP].sum()), float(masked_IP.sum()))
+        return judged
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> list[tuple[str, NDArray[np.uint8]]]:
+        """One strip per used image: original | as shown | visible patches | by V->V | by VT->V; eval mode first.
+
+        "As shown" is the degraded image (the original where ``degrade`` is off). Visible patches are pasted from it,
+        into the restorations too; gray stands for hidden patches and for VT->V without a report.
+
+        Returns:
+            Study id and uint8 gray (S, 5 * S + 8), panels 2 pixels apart.
+        """
+        draws = self._draw(batch)
+        seen = self._look(batch, draws, always=True)
+        if seen is None:
+            return []
+        images_I1SS = batch.images_BV1SS[draws.used_BV.to(batch.view_mask_BV.device)]
+        shown_I1SS = degrade(images_I1SS) if self.config.degrade else images_I1SS
+        shown, masked = self._patches(shown_I1SS), seen.mask.masked_IP.unsqueeze(-1)
+        gray_IPX = self._patches(torch.full_like(shown_I1SS, 0.5))
+        panels = [images_I1SS, shown_I1SS, self._images(torch.where(masked, gray_IPX, shown))]
+        for name in ("v2v", "vt2v"):
+            hidden_IPX, restored = gray_IPX.clone(), self._restore(batch, seen, name)
+            if restored is not None:
+                hidden_IPX[restored[1]] = restored[0].to(hidden_IPX.dtype)
+            panels.append(self._images(torch.where(masked, hidden_IPX, shown)))
+        gap = torch.ones_like(images_I1SS[..., :2])
+        strip = torch.cat([piece for panel in panels for piece in (panel, gap)][:-1], dim=-1)
+        arrays = (strip[:, 0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        return [(batch.study_ids[row], array) for row, array in zip(seen.study_I.tolist(), arrays, strict=True)]
+
+    # --- the parts ----------------------------------------------------------------------------------------------
+
+    def _draw(self, batch: Batch) -> Draws:
+        return draw_from(batch, self.num_patches, one_view=self.config.one_view)
+
+    def _patches(self, images_I1SS: Tensor) -> Tensor:
+        """Normalised patches (I, P, X) of gray images in [0, 1]."""
+        return to_patches(normalise(images_I1SS, self.model.in_channels), self.model.patches_per_side)
+
+    def _images(self, patches_IPX: Tensor) -> Tensor:
+        """Gray images (I, 1, S, S) of normalised patches."""
+        channels = self.model.in_channels
+        images = from_patches(patches_IPX, self.model.size_px, channels)
+        zero = normalise(torch.zeros_like(images[:, :1]), channels)
+        one = normalise(torch.ones_like(images[:, :1]), channels)
+        return ((images - zero) / (one - zero)).mean(1, keepdim=True)
+
+    def _look(self, batch: Batch, draws: Draws, *, always: bool = False) -> _Seen | None:
+        """One pass of the stem over the used images; None without any, or where only T->T is on."""
+        if not draws.used_BV.any() or not (always or self.weights.keys() - {"t2t"}):
+            return None
+        device = batch.images_BV1SS.device
+        used_BV = draws.used_BV.to(device)
+        images_I1SS = batch.images_BV1SS[used_BV]
+        shown = degrade(images_I1SS) if self.config.degrade else images_I1SS
+        slot_BV = used_BV.cumsum(1) - 1
+        return _Seen(
+            self.model.visual_tokens(shown, batch.positions_BV[used_BV]),
+            used_BV.nonzero()[:, 0],
+            slot_BV[used_BV],
+            PatchMask.from_noise(draws.noise_IP.to(device), self.num_kept),
+            self._patches(images_I1SS),
+        )
+
+    def _cuts(self, batch: Batch, draws: Draws) -> Tensor:
+        """Length c of each beginning, BOS counted, uniform in [2, n - 1] for n words; 0: no report, or too short."""
+        if batch.token_ids_BT is None or batch.lengths_B is None:
+            return torch.zeros(len(batch), dtype=torch.int64)
+        ids_BT, lengths_B = batch.token_ids_BT.cpu(), batch.lengths_B.cpu()
+        last_B = ids_BT.gather(1, (lengths_B - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
+        words_B = lengths_B - 1 - (last_B == self.model.eos_id).long()
+        cut_B = 2 + (draws.cut_B * (words_B - 2)).long()
+        return torch.where(words_B >= MIN_WORDS, cut_B, torch.zeros_like(cut_B))
+
+    def _continue(self, batch: Batch, cut_B: Tensor, seen: _Seen | None, name: str) -> Tensor | None:
+        """Summed cross-entropy of the reports' rests; over studies with an image if the task looks at them."""
+        ids_BT, lengths_B = batch.token_ids_BT, batch.lengths_B
+        if ids_BT is None or lengths_B is None or (name == "vt2t" and seen is None):
+            return None
+        device = ids_BT.device
+        cut_B = cut_B.to(device)
+        wanted_B = cut_B > 0
+        if seen is not None:
+            wanted_B = wanted_B & torch.zeros_like(wanted_B).index_fill(0, seen.study_I, True)
+        rows_R = wanted_B.nonzero().flatten()
+        if not len(rows_R):
+            return None
+        ids_RT, cut_R, length_R = ids_BT[rows_R], cut_B[rows_R], lengths_B[rows_R]
+        visual, visual_valid = _no_vision(self.model, len(rows_R)) if seen is None else _side_by_side(seen, rows_R)
+        visual, visual_valid = self.model.with_cls(visual), F.pad(visual_valid, (1, 0), value=True)
+        begin_RT, begin_valid = ids_RT[:, : int(cut_R.max())], _before(cut_R, int(cut_R.max()))
+        valid_RN = torch.cat([visual_valid, begin_valid], dim=1)
+        tokens = torch.cat([visual, self.model.text_embedding(begin_RT)], dim=1)
+        # As released, CLS is a text token where there is no image.
+        encoded = self.model.encode(tokens, 0 if seen is None else visual.shape[1], valid_RN)
+        num_rest = int((length_R - cut_R).max())
+        place_RT = (cut_R.unsqueeze(1) + torch.arange(num_rest, device=device)).clamp(max=ids_RT.shape[1] - 1)
+        real_RT = _before(length_R - cut_R, num_rest)
+        targets_RT = ids_RT.gather(1, place_RT)
+        inputs_RT = torch.cat([ids_RT[:, :1], targets_RT[:, :-1]], dim=1)  # a rest starts at BOS, position 0
+        logits = self.model.report_logits(encoded, valid_RN, inputs_RT)[real_RT]
+        logits = logits.float() if logits.dtype in {torch.bfloat16, torch.float16} else logits
+        return F.cross_entropy(logits, targets_RT[real_RT], reduction="sum")
+
+    def _restore(self, batch: Batch, seen: _Seen | None, name: str) -> tuple[Tensor, Tensor] | None:
+        """Restored patches (J, P, X) and the used images they belong to, int64 (J,)."""
+        if seen is None:
+            return None
+        images_J = torch.arange(len(seen.study_I), device=seen.study_I.device)
+        if name == "vt2v":
+            images_J = images_J[batch.has_report_B.to(images_J.device)[seen.study_I]]
+        if not len(images_J):
+            return None
+        mask = seen.mask.rows(images_J)
+        visible = self.model.with_cls(mask.keep(seen.tokens_IPD[images_J]))
+        num_visual = visible.shape[1]
+        if name == "v2v":
+            return self.model.restore(self.model.encode(visible, num_visual), mask), images_J
+        assert batch.token_ids_BT is not None
+        assert batch.lengths_B is not None
+        rows_J = seen.study_I[images_J]
+        length_J = batch.lengths_B[rows_J]
+        ids_JT, valid_JT = batch.token_ids_BT[rows_J, : int(length_J.max())], _before(length_J, int(length_J.max()))
+        tokens = torch.cat([visible, self.model.text_embedding(ids_JT)], dim=1)
+        encoded = self.model.encode(tokens, num_visual, F.pad(valid_JT, (num_visual, 0), value=True))
+        return self.model.restore(encoded[:, :num_visual], mask, (encoded[:, num_visual:], valid_JT)), images_J
+
+
+def _before(length_R: Tensor, num_places: int) -> Tensor:
+    """Bool (R, num_places): True at the first ``length`` places."""
+    return torch.arange(num_places, device=length_R.device) < length_R.unsqueeze(1)
+
+
+def _no_vision(model: RadCare, num_rows: int) -> tuple[Tensor, Tensor]:
+    """No visual token for each of the rows."""
+    none = model.cls_token.new_zeros(num_rows, 0, model.cls_token.shape[-1])
+    return none, torch.ones(num_rows, 0, dtype=torch.bool, device=none.device)
+
+
+def _side_by_side(seen: _Seen, rows_R: Tensor) -> tuple[Tensor, Tensor]:
+    """The used views of each study joined along tokens, (R, N, D), and which tokens are real."""
+    num_views, (_, num_patches, dim) = int(seen.slot_I.max()) + 1, seen.tokens_IPD.shape
+    num_studies = int(max(rows_R.max(), seen.study_I.max())) + 1
+    place_I = (seen.study_I, seen.slot_I)
+    grid = seen.tokens_IPD.new_zeros(num_studies, num_views, num_patches, dim)
+    grid = grid.index_put(place_I, seen.tokens_IPD)
+    real = torch.zeros(num_studies, num_views, dtype=torch.bool, device=grid.device)
+    real[place_I] = True
+    return grid[rows_R].flatten(1, 2), real[rows_R].repeat_interleave(num_patches, dim=1)
+
+
+def _squared_error(restored_JPX: Tensor, images_J: Tensor, seen: _Seen) -> Tensor:
+    """Sum over hidden patches of the mean squared error of a patch, against the original."""
+    original_JPX = seen.original_IPX[images_J]
+    error_JP = (restored_JPX.to(original_JPX.dtype) - original_JPX).square().mean(-1)
+    return error_JP[seen.mask.masked_IP[images_J]].sum()
