@@ -12,6 +12,7 @@ from radwright.data.loading import AugmentationConfig, LoadingConfig
 from radwright.decoding.config import DecodingConfig
 from radwright.errors import ConfigError
 from radwright.imaging.config import ImageConfig
+from radwright.tables import METHODS, resolve
 from radwright.training.config import TrainConfig
 
 
@@ -22,6 +23,10 @@ class VocabularyConfig(Config):
     """Name of the cleaning that reports pass through before they are cut into words."""
     min_count: int = Field(default=3, ge=1)
     """Words seen less often in train become unknown (R2Gen family: 3 for IU X-Ray, 10 for MIMIC-CXR)."""
+    released: bool = False
+    """Lay the ids out as released: 0 is BOS, EOS and PAD, ``<unk>`` a word among words. False: ids of their own."""
+    checkpoint: Path | None = None
+    """Checkpoint directory whose tokenizer is taken over, so that its weights can be the start; None: a new one."""
 
 
 class ValidationConfig(Config):
@@ -46,6 +51,13 @@ class StageConfig(Config):
     """Name in the table of objectives."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Config of the objective."""
+    method: str | None = None
+    """Network of this stage, where it is another than the recipe's (pre-training); None: the recipe's method."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Changes of the recipe's model config in this stage. With another ``method`` the recipe's keys that it knows too
+    (width, depth, stem) hold for it as well."""
+    extra_stores: tuple[Path, ...] = ()
+    """Further prepared stores whose train studies this stage learns from as well."""
     init_from: str | None = None
     """An earlier stage's name, or a checkpoint directory, whose weights are the start; None: a new network."""
     train: TrainConfig
@@ -82,6 +94,18 @@ class Recipe(Config):
         if len(set(names)) < len(names):
             raise ValueError(f"two stages have one name: {', '.join(names)}")
         return self
+
+
+def stage_network(recipe: Recipe, stage: StageConfig) -> tuple[str, dict[str, Any]]:
+    """Method and model config of a stage, which the recipe's are the start of.
+
+    Raises:
+        ConfigError: an unknown method.
+    """
+    if stage.method is None or stage.method == recipe.method:
+        return recipe.method, {**recipe.model, **stage.model}
+    known = resolve(METHODS, stage.method, kind="method").Config.model_fields
+    return stage.method, {**{key: value for key, value in recipe.model.items() if key in known}, **stage.model}
 
 
 def read_recipe(path: Path, overrides: list[str]) -> Recipe:

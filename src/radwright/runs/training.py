@@ -7,36 +7,37 @@ best/) and ``best``, the last stage's checkpoint.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file
 from torch import nn
 
 from radwright.data.files import atomic_file, output_errors
-from radwright.data.loading import BatchLoader, LoadingConfig, make_batch
+from radwright.data.joined import JoinedStores
+from radwright.data.loading import BatchLoader
 from radwright.data.reports import report_text
 from radwright.data.store import SUMMARY, PreparedStore
-from radwright.errors import CheckpointError, ConfigError, OutputError, StudyError
-from radwright.evaluation.validation import validation_scores
+from radwright.data.studies import Studies
+from radwright.errors import CheckpointError, ConfigError, OutputError
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
-from radwright.inference.predictor import draft_batch
 from radwright.runs.drafting import set_threads
+from radwright.runs.handover import hand_over, require_same_words
 from radwright.runs.provenance import provenance
-from radwright.runs.recipe import Recipe, StageConfig
+from radwright.runs.recipe import Recipe, StageConfig, stage_network
+from radwright.runs.validation import DraftValidation, ObjectiveValidation
 from radwright.tables import OBJECTIVES, resolve
-from radwright.text.words import WordTokenizer
+from radwright.text.words import WordTokenizer, frequent_words, load_tokenizer
 from radwright.training.engine import Engine
-from radwright.training.hooks import Hook, JsonlHook, ProgressHook, TensorBoardHook
+from radwright.training.hooks import Hook, JsonlHook, PictureHook, ProgressHook, TensorBoardHook
 from radwright.training.loop import STATE_FILE, Trainer
 from radwright.training.state import changed_keys
-from radwright.types import Report, Study
 
 RECIPE_FILE, RUN_FILE, STAGES, BEST = "recipe.yaml", "run.json", "stages", "best"
+HANDOVER_FILE = "handover.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,11 @@ def _make_tokenizer(store: PreparedStore, recipe: Recipe) -> WordTokenizer:
     target = recipe.loading.target
     reports = (report_text(store.study(index, images=False), target) for index in store.indices("train"))
     config = recipe.vocabulary
+    if config.checkpoint is not None:
+        return load_tokenizer(config.checkpoint / "tokenizer")
+    if config.released:
+        words = frequent_words(reports, min_count=config.min_count, cleaning=config.cleaning)
+        return WordTokenizer.released(words, cleaning=config.cleaning)
     return WordTokenizer.build(reports, min_count=config.min_count, cleaning=config.cleaning)
 
 
@@ -145,18 +151,20 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
             folder.mkdir(parents=True, exist_ok=True)
     engine.barrier()
     hooks: list[Hook] = [ProgressHook(), JsonlHook(folder / "metrics.jsonl"), TensorBoardHook(folder / "tensorboard")]
+    hooks.append(PictureHook(folder / "pictures"))
     torch.manual_seed(stage.train.seed)
-    model = build_model(recipe.method, recipe.model, run.tokenizer, recipe.image)
-    account = _initialise(run, stage, model)
+    model = build_model(*stage_network(recipe, stage), run.tokenizer, recipe.image)
+    account = _initialise(run, stage, model, folder)
     if engine.is_main:
-        hooks[0].message(
-            f"stage {stage.name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M weights; {account}"
-        )
+        size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        hooks[0].message("\n".join([f"stage {stage.name}: {size:.2f} M weights; {account[0]}", *account[1:]]))
     kind = resolve(OBJECTIVES, stage.objective, kind="objective")
     objective = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
+    studies = JoinedStores([run.store, *map(PreparedStore, stage.extra_stores)])
+    validate = (ObjectiveValidation if hasattr(objective, "judge") else DraftValidation)(run, stage)
     batches = BatchLoader(
-        run.store,
-        run.store.indices("train"),
+        studies,
+        studies.indices("train"),
         recipe.image,
         recipe.loading,
         tokenizer=run.tokenizer,
@@ -166,6 +174,7 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
         seed=stage.train.seed,
         rank=engine.rank,
         num_ranks=engine.num_ranks,
+        incomplete=getattr(objective, "reads_incomplete_studies", False),
     )
     trainer = Trainer(
         stage.train,
@@ -173,10 +182,11 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
         batches,
         engine=engine,
         run_dir=folder,
-        validate=_Validation(run, stage),
+        validate=validate,
         save_best=_SaveBest(run, stage, folder),
+        illustrate=getattr(validate, "pictures", None),
         hooks=hooks,
-        fingerprint=_fingerprint(run),
+        fingerprint=_fingerprint(run, stage, studies),
     )
     resume = engine.broadcast((folder / STATE_FILE).exists())
     summary = trainer.fit(resume=resume).plain()
@@ -192,41 +202,37 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     return summary
 
 
-def _fingerprint(run: _Run) -> dict[str, Any]:
-    recipe = run.recipe.plain()
+def _fingerprint(run: _Run, stage: StageConfig, studies: Studies) -> dict[str, Any]:
+    recipe, own = run.recipe.plain(), stage.plain()
     loading = {key: recipe["loading"][key] for key in ("target", "max_tokens", "cut_at_sentence", "max_views")}
     return {
         "recipe": {key: recipe[key] for key in ("method", "model", "image", "vocabulary", "augmentation")},
+        "stage": {key: own[key] for key in ("objective", "settings", "method", "model")},
         "loading": loading,
-        "store": {"studies": len(run.store), "shards": [shard.sha256 for shard in run.store.shards]},
+        "store": dict(studies.fingerprint),
     }
 
 
-def _initialise(run: _Run, stage: StageConfig, model: nn.Module) -> str:
-    """Give a stage its first weights; say in one line where they come from.
+def _initialise(run: _Run, stage: StageConfig, model: nn.Module, folder: Path) -> list[str]:
+    """Give a stage its first weights; say in a few lines where they come from, and write every name down.
 
     Raises:
-        CheckpointError: the source is missing or a weight has another shape.
+        CheckpointError: the source is missing, or does not fit.
     """
     if stage.init_from is None:
         unused = model.load_pretrained()  # type: ignore[operator]
-        return "new weights" if unused is None else f"stem from a file ({len(unused)} of its weights not used)"
+        return ["new weights" if unused is None else f"stem from a file ({len(unused)} of its weights not used)"]
     earlier = [other.name for other in run.recipe.stages]
     source = run.out / STAGES / stage.init_from / BEST if stage.init_from in earlier else Path(stage.init_from)
-    path = source / "model.safetensors"
-    if not path.is_file():
-        raise CheckpointError(f"init_from {stage.init_from!r}: {path} does not exist; earlier stages: {earlier}")
-    own, given = model.state_dict(), load_file(path)
-    wrong = [name for name in own.keys() & given.keys() if own[name].shape != given[name].shape]
-    if wrong:
-        name = min(wrong)
-        raise CheckpointError(
-            f"init_from {stage.init_from!r}: {len(wrong)} weights have another shape, e.g. {name}: "
-            f"{tuple(given[name].shape)} there, {tuple(own[name].shape)} here; same depth, width and vocabulary?"
-        )
-    model.load_state_dict({name: given[name] for name in own.keys() & given.keys()}, strict=False)
-    new, unused = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
-    return f"from {source}: {len(own) - len(new)} loaded, {len(new)} new, {len(unused)} unused"
+    if stage.init_from not in earlier:
+        if not source.is_dir():
+            raise CheckpointError(f"init_from {stage.init_from!r}: is no earlier stage ({earlier}) and no directory")
+        require_same_words(run.tokenizer, source, called=stage.init_from)
+    account = hand_over(model, source, called=stage.init_from)
+    if run.engine.is_main:
+        with atomic_file(folder / HANDOVER_FILE) as file:
+            file.write((json.dumps(account.plain(), indent=1) + "\n").encode())
+    return account.lines()
 
 
 class _SaveBest:
@@ -240,7 +246,7 @@ class _SaveBest:
     def __call__(self, objective: nn.Module, scores: Mapping[str, float]) -> None:
         recipe, model = self.run.recipe, objective.model
         config = CheckpointConfig(
-            method=recipe.method,
+            method=stage_network(recipe, self.stage)[0],
             model=model.deployed_config(),  # type: ignore[operator,union-attr]
             image=recipe.image,
             max_views=recipe.loading.max_views,
@@ -248,37 +254,3 @@ class _SaveBest:
         )
         facts = {**self.run.facts, "seed": self.stage.train.seed, "stage": self.stage.name, "scores": dict(scores)}
         save_checkpoint(self.path, config, model, self.run.tokenizer, facts)  # type: ignore[arg-type]
-
-
-class _Validation:
-    """Free-running drafts of the tune studies, shared out over the ranks, and their scores."""
-
-    def __init__(self, run: _Run, stage: StageConfig) -> None:
-        validation = stage.validation
-        self.run, self.config = run, validation
-        self.decoding = validation.decoding or run.recipe.decoding
-        self.indices = run.store.indices(validation.split)[: validation.max_studies]
-        self.loading = LoadingConfig(target=run.recipe.loading.target, max_views=run.recipe.loading.max_views)
-
-    def __call__(self, objective: nn.Module) -> Mapping[str, float]:
-        engine, size = self.run.engine, self.config.batch_size
-        chunks = [self.indices[start : start + size] for start in range(0, len(self.indices), size)]
-        drafts: list[tuple[str, str]] = []
-        for chunk in chunks[engine.rank :: engine.num_ranks]:
-            studies = self._readable([self.run.store.study(index) for index in chunk])
-            references = {study.study_id: report_text(study, self.loading.target) for study in studies}
-            drafts += [(draft.text, references[draft.study_id]) for draft in self._draft(objective, studies)]
-        gathered = [pair for share in engine.gather(drafts) for pair in share]
-        if not gathered:
-            raise StudyError(f"{self.run.store.path}: no {self.config.split} study has an image and a report")
-        return validation_scores(*(list(texts) for texts in zip(*gathered, strict=True)))
-
-    def _readable(self, studies: Sequence[Study]) -> list[Study]:
-        return [study for study in studies if study.views and report_text(study, self.loading.target).strip()]
-
-    def _draft(self, objective: nn.Module, studies: Sequence[Study]) -> list[Report]:
-        if not studies:
-            return []
-        batch = make_batch(studies, self.run.recipe.image, self.loading).to(self.run.engine.device)
-        model: Any = objective.model
-        return draft_batch(model, self.run.tokenizer, batch, self.decoding)

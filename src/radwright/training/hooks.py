@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -38,6 +39,19 @@ class RunFacts:
     resumed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Something to look at in the log.
+
+    Attributes:
+        name: what it shows; becomes a part of a file name.
+        pixels: uint8 (height, width) gray, or (height, width, 3) RGB.
+    """
+
+    name: str
+    pixels: Any
+
+
 class Hook:
     """A listener; every method may be left as it is. Its name (default: the class's) keys its memory."""
 
@@ -58,6 +72,9 @@ class Hook:
 
     def validation(self, record: Mapping[str, Any]) -> None:
         """Scores of a validation: step, epoch, scores, best (whether these weights are kept), seconds."""
+
+    def picture(self, step: int, picture: Picture) -> None:
+        """Something a person should look at, after the validation at ``step``."""
 
     def message(self, text: str) -> None:
         """Something a person should read."""
@@ -164,6 +181,11 @@ class TensorBoardHook(Hook):
         for name, value in record["scores"].items():
             self._writer.add_scalar(f"validation/{name}", value, record["step"])
 
+    def picture(self, step: int, picture: Picture) -> None:
+        """Show it under ``pictures/``."""
+        layout = "HW" if picture.pixels.ndim == 2 else "HWC"
+        self._writer.add_image(f"pictures/{picture.name}", picture.pixels, step, dataformats=layout)
+
     def memory(self) -> dict[str, Any]:
         """Nothing, after flushing."""
         if self._writer is not None:
@@ -175,6 +197,26 @@ class TensorBoardHook(Hook):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+class PictureHook(Hook):
+    """``pictures/step-000100-<name>.png``; a resumed run writes the same names again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def picture(self, step: int, picture: Picture) -> None:
+        """Write one file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        path = self.directory / f"step-{step:06d}-{picture.name}.png"
+        try:
+            self.directory.mkdir(exist_ok=True)
+            Image.fromarray(picture.pixels).save(path)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
 
 
 class ProgressHook(Hook):

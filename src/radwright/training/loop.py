@@ -20,7 +20,7 @@ from torch import nn
 from radwright.errors import CheckpointError, OutputError, TrainingError, near
 from radwright.training.config import TrainConfig
 from radwright.training.engine import Engine
-from radwright.training.hooks import Hook, RunFacts
+from radwright.training.hooks import Hook, Picture, RunFacts
 from radwright.training.optim import Ema, freeze, make_optimizer
 from radwright.training.signals import StopSignals
 from radwright.training.state import Progress, Window, changed_keys, load_state, restore, save_state
@@ -37,6 +37,8 @@ Validate = Callable[[nn.Module], Mapping[str, float]]
 
 Rank 0's return counts. It may share the studies out with `Engine.gather`, or return {} at once on the other ranks.
 """
+Illustrate = Callable[[nn.Module], Sequence[Picture]]
+"""Pictures for the log from the objective that was just validated; called on rank 0 while the others wait."""
 SaveBest = Callable[[nn.Module, Mapping[str, float]], None]
 """Write the final checkpoint from an objective and its scores; called on rank 0 while the others wait."""
 
@@ -104,6 +106,7 @@ class Trainer:
         run_dir: Path,
         validate: Validate | None,
         save_best: SaveBest,
+        illustrate: Illustrate | None = None,
         hooks: Sequence[Hook] = (),
         fingerprint: Mapping[str, Any] | None = None,
     ) -> None:
@@ -117,6 +120,7 @@ class Trainer:
             run_dir: an existing folder; the state goes there.
             validate: scores that choose the kept weights; None keeps the last.
             save_best: writes the final checkpoint.
+            illustrate: makes pictures for the hooks after each validation; None: none.
             hooks: listeners; only the main process calls them.
             fingerprint: further plain values that a resumed run must share (data, model, versions).
 
@@ -135,6 +139,7 @@ class Trainer:
         self._run_dir = run_dir
         self._validate = validate
         self._save_best = save_best
+        self._illustrate = illustrate
         self._hooks = tuple(hooks) if engine.is_main else ()
         self._interval = config.validation_interval(batches.steps_per_epoch)
         self._fingerprint = {
@@ -341,6 +346,7 @@ class Trainer:
                 with torch.no_grad():
                     scores = self._engine.broadcast(dict(self._validate(self.objective)))
                 score = self._chosen(scores)
+                self._show()
                 better = selection.better(score, progress.best_score)
                 progress.best_score = score if better else progress.best_score
             if better:
@@ -362,6 +368,13 @@ class Trainer:
         }
         for hook in self._hooks:
             hook.validation(record)
+
+    def _show(self) -> None:
+        if self._illustrate is None or not self._engine.is_main:
+            return
+        for picture in self._illustrate(self.objective):
+            for hook in self._hooks:
+                hook.picture(self.progress.step, picture)
 
     def _chosen(self, scores: Mapping[str, float]) -> float:
         metric = self.config.selection.metric

@@ -1,0 +1,131 @@
+"""How the weights of a stage are judged on ``tune``: by free-running drafts, or by the objective's own measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import nn
+
+from radwright.data.loading import LoadingConfig, make_batch
+from radwright.data.reports import report_text
+from radwright.data.store import PreparedStore
+from radwright.errors import StudyError
+from radwright.evaluation.validation import validation_scores
+from radwright.inference.predictor import draft_batch
+from radwright.runs.recipe import Recipe, StageConfig
+from radwright.text.words import WordTokenizer
+from radwright.training.engine import Engine
+from radwright.training.hooks import Picture
+from radwright.types import Report, Study
+
+NUM_PICTURED = 6
+
+
+class _Run(Protocol):
+    """What judging needs of a run."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def store(self) -> PreparedStore: ...
+    @property
+    def tokenizer(self) -> WordTokenizer: ...
+
+
+class _TuneStudies:
+    """The tune studies that have an image and a report, in chunks shared out over the ranks."""
+
+    def __init__(self, run: _Run, stage: StageConfig) -> None:
+        self.run, self.config = run, stage.validation
+        self.indices = run.store.indices(stage.validation.split)[: stage.validation.max_studies]
+        loading = run.recipe.loading
+        self.loading = LoadingConfig(
+            target=loading.target,
+            max_views=loading.max_views,
+            max_tokens=loading.max_tokens,
+            cut_at_sentence=loading.cut_at_sentence,
+        )
+
+    def chunks(self) -> Iterator[list[Study]]:
+        """This rank's chunks."""
+        size, engine = self.config.batch_size, self.run.engine
+        starts = range(0, len(self.indices), size)
+        for start in list(starts)[engine.rank :: engine.num_ranks]:
+            studies = [self.run.store.study(index) for index in self.indices[start : start + size]]
+            kept = [study for study in studies if study.views and report_text(study, self.loading.target).strip()]
+            if kept:
+                yield kept
+
+    def none(self) -> StudyError:
+        """The error when there is no such study."""
+        return StudyError(f"{self.run.store.path}: no {self.config.split} study has an image and a report")
+
+
+class DraftValidation:
+    """Free-running drafts of the tune studies, shared out over the ranks, and their scores."""
+
+    def __init__(self, run: _Run, stage: StageConfig) -> None:
+        self.run = run
+        self.decoding = stage.validation.decoding or run.recipe.decoding
+        self.studies = _TuneStudies(run, stage)
+
+    def __call__(self, objective: nn.Module) -> Mapping[str, float]:
+        drafts: list[tuple[str, str]] = []
+        for studies in self.studies.chunks():
+            references = {study.study_id: report_text(study, self.studies.loading.target) for study in studies}
+            drafts += [(draft.text, references[draft.study_id]) for draft in self._draft(objective, studies)]
+        gathered = [pair for share in self.run.engine.gather(drafts) for pair in share]
+        if not gathered:
+            raise self.studies.none()
+        return validation_scores(*(list(texts) for texts in zip(*gathered, strict=True)))
+
+    def _draft(self, objective: nn.Module, studies: Sequence[Study]) -> list[Report]:
+        batch = make_batch(studies, self.run.recipe.image, self.studies.loading).to(self.run.engine.device)
+        model: Any = objective.model
+        return draft_batch(model, self.run.tokenizer, batch, self.decoding)
+
+
+class ObjectiveValidation:
+    """Means of what an objective measures itself (``judge``): for stages whose network writes no reports.
+
+    Beside them ``loss``, their sum weighted as in training. The objective's random draws are those of the study, the
+    same at every validation.
+    """
+
+    def __init__(self, run: _Run, stage: StageConfig) -> None:
+        self.run = run
+        self.studies = _TuneStudies(run, stage)
+
+    def __call__(self, objective: nn.Module) -> Mapping[str, float]:
+        judge: Any = objective.judge
+        sums: dict[str, list[float]] = {}
+        for studies in self.studies.chunks():
+            for name, pair in judge(self._batch(studies)).items():
+                total = sums.setdefault(name, [0.0, 0.0])
+                total[0], total[1] = total[0] + float(pair[0]), total[1] + float(pair[1])
+        totals: dict[str, list[float]] = {}
+        for share in self.run.engine.gather(sums):
+            for name, (value, count) in share.items():
+                total = totals.setdefault(name, [0.0, 0.0])
+                total[0], total[1] = total[0] + value, total[1] + count
+        if not totals:
+            raise self.studies.none()
+        scores = {name: value / count for name, (value, count) in totals.items() if count}
+        weights: Any = objective.weights
+        scores["loss"] = sum(weight * scores[name] for name, weight in weights.items() if name in scores)
+        return scores
+
+    def pictures(self, objective: nn.Module) -> list[Picture]:
+        """What the objective has to show of the first tune studies."""
+        for studies in self.studies.chunks():
+            pictures: Any = objective.pictures
+            return [Picture(name, pixels) for name, pixels in pictures(self._batch(studies[:NUM_PICTURED]))]
+        return []
+
+    def _batch(self, studies: Sequence[Study]) -> Any:
+        tokenizer = self.run.tokenizer
+        batch = make_batch(studies, self.run.recipe.image, self.studies.loading, tokenizer=tokenizer)
+        return batch.to(self.run.engine.device)
