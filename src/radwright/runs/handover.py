@@ -97,7 +97,7 @@ def require_same_words(tokenizer: WordTokenizer, source: Path, *, called: str) -
     """
     if load_tokenizer(source / "tokenizer") != tokenizer:
         raise CheckpointError(
-            f"init_from {called!r}: was trained with another vocabulary; take it over with vocabulary.checkpoint={called}"
+            f"init_from {called!r}: was trained with another vocabulary; take that over: vocabulary.checkpoint={called}"
         )
 
 

@@ -73,6 +73,7 @@ class DraftValidation:
         self.studies = _TuneStudies(run, stage)
 
     def __call__(self, objective: nn.Module) -> Mapping[str, float]:
+        """Corpus scores; see ``validation_scores``."""
         drafts: list[tuple[str, str]] = []
         for studies in self.studies.chunks():
             references = {study.study_id: report_text(study, self.studies.loading.target) for study in studies}
@@ -100,6 +101,7 @@ class ObjectiveValidation:
         self.studies = _TuneStudies(run, stage)
 
     def __call__(self, objective: nn.Module) -> Mapping[str, float]:
+        """Mean per measure, and ``loss``."""
         judge: Any = objective.judge
         sums: dict[str, list[float]] = {}
         for studies in self.studies.chunks():
