@@ -94,7 +94,7 @@ class RadCareObjective(nn.Module):
 
     As released, a batch gets one task by lot (VT->T and then VT->V, V->V, or T->T), and every task is an optimiser step
     of its own. Ours: every step runs all tasks with the weights of that lot's expectation, and they share one pass of
-    the stem, the most expensive part. As released the loss is unweighted and EOS is never a target; corrected: it is.
+    the stem. As released the loss is unweighted and EOS is never a target; corrected: it is.
 
     A study without image takes part in T->T only, one without report in V->V only; a report of fewer than three words
     is left out of the two tasks that cut it.
