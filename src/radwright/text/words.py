@@ -78,8 +78,14 @@ class WordTokenizer:
 
     @classmethod
     def released(cls, words: Iterable[str], *, cleaning: str = "r2gen-iu") -> WordTokenizer:
-        """The R2Gen family's layout: 0 is BOS, EOS and PAD; ``words`` and ``<unk>``, sorted, have the ids from 1."""
+        """The R2Gen family's layout: 0 is BOS, EOS and PAD; ``words`` and ``<unk>``, sorted, have the ids from 1.
+
+        Raises:
+            ConfigError: there is no word but ``<unk>``, or one that holds white space.
+        """
         ordered = sorted({*words, UNKNOWN})
+        if len(ordered) == 1:
+            raise ConfigError(f"the vocabulary has no word but {UNKNOWN}: lower min_count, or give a list of words")
         special_ids = SpecialIds(pad=0, bos=0, eos=0, unk=1 + ordered.index(UNKNOWN), first_word=1)
         return cls(ordered, special_ids=special_ids, cleaning=cleaning)
 
