@@ -90,7 +90,7 @@ def test_hostile_studies_are_skipped_with_their_reasons(tmp_path: Path, picture_
         ("cut_jpeg", "image"): "truncated",
         ("zero", "image"): "0 bytes",
         ("page", "image"): "no PNG, JPEG or DICOM",
-        ("no_image", "study"): "has no image",
+        ("no_image", "no image"): "has no image",
         ("outside", "study"): "leads out",
         ("empty", "empty report"): "empty",
         ("gaps", "empty report"): "gaps",
@@ -115,7 +115,7 @@ def test_images_left_out_are_named(tmp_path: Path, picture_bytes: Any) -> None:
     summary = prepare(folder, tmp_path / "out", R2GEN)
     assert (summary["studies"], summary["skipped"], summary["views_left_out"]) == (1, 1, 1)
     dropped, image = lines(tmp_path / "out" / "skipped.jsonl")
-    assert (dropped["study_id"], dropped["kind"]) == ("two", "study")
+    assert (dropped["study_id"], dropped["kind"]) == ("two", "no image")
     assert "known_bad in manifest.csv (left out: b.png)" in dropped["reason"]
     assert (image["study_id"], image["kind"], image["image"]) == ("one", "image left out", "b.png")
     assert "known_bad" in image["reason"]

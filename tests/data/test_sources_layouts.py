@@ -255,8 +255,9 @@ def test_table_wrong_column_names_the_near_one(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("filename,finding\na.png,x\n")
     with pytest.raises(SourceError, match=r"no column 'file_name' \(did you mean 'filename'\?\)"):
         TableSource(tmp_path / "t.csv", {"columns": {"image": "file_name"}})
-    with pytest.raises(SourceError, match="--column image=NAME"):
-        TableSource(tmp_path / "t.csv", {})
+    blind = TableSource(tmp_path / "t.csv", {})
+    assert not blind.has_images
+    assert "--column image=NAME; it has: filename, finding" in blind.no_images
     with pytest.raises(ConfigError, match="imagee"):
         TableSource(tmp_path / "t.csv", {"columns": {"imagee": "filename"}})
 
@@ -290,9 +291,11 @@ def test_table_contradicting_rows_are_study_errors(tmp_path: Path) -> None:
     rows = ["a.png,1,Clear.,train", "b.png,1,Hazy.,train", "c.png,2,X,val", "d.png,2,X,test", ",3,Y,val"]
     (tmp_path / "t.csv").write_text("\n".join(["image,study_id,findings,split", *rows]))
     source = TableSource(tmp_path / "t.csv", {})
-    for reference, message in zip(source.references(), ("different texts", "two splits", "no image"), strict=True):
+    *contradictory, blind = source.references()
+    for reference, message in zip(contradictory, ("different texts", "two splits"), strict=True):
         with pytest.raises(StudyError, match=message):
             source.load(reference)
+    assert source.load(blind).views == ()
 
 
 @pytest.mark.parametrize(

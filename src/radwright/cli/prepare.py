@@ -30,6 +30,9 @@ def prepare(
     keep_without_report: bool = typer.Option(
         False, "--keep-without-report", help="Keep studies whose report is empty."
     ),
+    keep_without_image: bool = typer.Option(
+        False, "--keep-without-image", help="Keep studies that have a report but no image."
+    ),
     licence: str | None = typer.Option(None, help="The dataset's licence, for the cards of models trained on it."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
@@ -50,6 +53,7 @@ def prepare(
         "limit": limit,
         "allow_patient_overlap": allow_patient_overlap,
         "keep_without_report": keep_without_report,
+        "keep_without_image": keep_without_image,
         "licence": licence,
         "workers": workers or _num_cores(),
     }
@@ -108,6 +112,9 @@ def _print_summary(out: Path, summary: Mapping[str, Any]) -> None:
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(f"{_count(summary['studies'], 'study', 'studies')} in {out}", highlight=False)
+    if any(count for half, count in summary["halves"].items() if half.endswith("only")):
+        halves = ", ".join(f"{count} with {half}" for half, count in summary["halves"].items())
+        console.print(f"of these {halves}", highlight=False)
     if summary["views_left_out"]:
         images = _count(summary["views_left_out"], "known bad image", "known bad images")
         console.print(f"{images} left out, study by study in {out / 'skipped.jsonl'}", highlight=False)

@@ -56,6 +56,9 @@ class PrepareConfig(Config):
     keep_without_report: bool = False
     """Keep studies without a report (pre-training on images, drafting)."""
 
+    keep_without_image: bool = False
+    """Keep studies that have a report but no image (pre-training on text)."""
+
     licence: str | None = None
     """The dataset's licence, for the cards of models trained on it; None: as the format states it."""
 
@@ -100,11 +103,14 @@ def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task],
         A task per reference, and which patients are in several splits (None where the dataset names no patients).
 
     Raises:
-        SourceError: no studies, no reports, or a patient in several splits (the last two unless allowed).
+        SourceError: no studies; no reports, no images, or a patient in several splits (these unless allowed).
     """
     if not source.has_reports and not config.keep_without_report:
         missing = getattr(source, "no_reports", "the dataset has no reports")
         raise SourceError(f"{path}: {missing}, or keep its studies without one by --keep-without-report")
+    if not getattr(source, "has_images", True) and not config.keep_without_image:
+        missing = getattr(source, "no_images", "the dataset has no images")
+        raise SourceError(f"{path}: {missing}, or keep its studies without one by --keep-without-image")
     references = list(source.references())[: config.limit]
     if not references:
         raise SourceError(f"{path}: has no studies")

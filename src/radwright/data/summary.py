@@ -12,6 +12,9 @@ from radwright.data.store import PreparedStore
 from radwright.text.cleaning import clean_report
 from radwright.types import SPLITS, Study
 
+HALVES = ("image and report", "image only", "report only")
+"""What a study can have of its two halves; a report counts where the target's sections say something."""
+
 
 def report_rows(store: PreparedStore, target: Target) -> Iterator[dict[str, str | None]]:
     """A row per study for ``reports.jsonl``: study_id, split, report (uncleaned), patient_id."""
@@ -41,8 +44,9 @@ def summarise(store: PreparedStore, target: Target, skipped: Sequence[tuple[str,
         skipped: (study_id, kind, reason) of the studies that were left out.
 
     Returns:
-        Plain values: studies, views, skipped (by kind), and per split studies, patients, views, reports' lengths in
-        words, and how many reports occur word for word (after cleaning) in train.
+        Plain values: studies, how many of them have both halves or one only, views, skipped (by kind), and per split
+        studies, patients, views, reports' lengths in words, and how many reports occur word for word (after cleaning)
+        in train.
     """
     tallies = {name: _Tally() for name in SPLITS}
     left_out = 0
@@ -51,8 +55,10 @@ def summarise(store: PreparedStore, target: Target, skipped: Sequence[tuple[str,
         left_out += len(study.extra.get("views_left_out", ()))
     train = set(tallies["train"].digests)
     positions_of = Counter(position for positions in store.positions for position in positions)
+    halves = sum((tally.halves for tally in tallies.values()), Counter[str]())
     return {
         "studies": len(store),
+        "halves": {name: halves[name] for name in HALVES},
         "views": sum(positions_of.values()),
         "views_by_position": dict(sorted(positions_of.items())),
         "views_left_out": left_out,
@@ -68,6 +74,7 @@ class _Tally:
     def __init__(self) -> None:
         self.num_studies = 0
         self.num_views: Counter[int] = Counter()
+        self.halves: Counter[str] = Counter()
         self.patients: set[str] = set()
         self.num_words: list[int] = []
         self.digests: list[bytes] = []
@@ -77,6 +84,7 @@ class _Tally:
         self.num_views[num_views] += 1
         self.patients.add(study.patient_id or study.study_id)
         cleaned = clean_report(report)
+        self.halves[HALVES[0] if num_views and cleaned else HALVES[1] if num_views else HALVES[2]] += 1
         if cleaned:
             self.num_words.append(sum(word != "." for word in cleaned.split()))
             self.digests.append(hashlib.sha256(cleaned.encode()).digest()[:8])
@@ -88,6 +96,7 @@ class _Tally:
             "patients": len(self.patients),
             "views": sum(number * count for number, count in self.num_views.items()),
             "views_per_study": {str(number): count for number, count in sorted(self.num_views.items())},
+            "halves": {name: self.halves[name] for name in HALVES},
             "reports": len(self.num_words),
             "report_words": {
                 "mean": round(sum(words) / len(words), 1),

@@ -21,7 +21,7 @@ from radwright.errors import ImageError, SourceError, StudyError
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import decode, png_bytes, probe
 from radwright.text.cleaning import is_empty_report
-from radwright.types import ImageInMemory, Split, View
+from radwright.types import ImageInMemory, Split, Study, View
 
 _CHUNK = 4
 _CHUNKS_AHEAD = 3
@@ -36,6 +36,9 @@ class CheckingConfig(Protocol):
 
     @property
     def keep_without_report(self) -> bool: ...  # noqa: D102
+
+    @property
+    def keep_without_image(self) -> bool: ...  # noqa: D102
 
     @property
     def image(self) -> ImageConfig: ...  # noqa: D102
@@ -111,21 +114,30 @@ class Worker:
             return Outcome(study_id, None, task.refusal_kind, task.refusal)
         try:
             study = replace(self.source.load(task.reference), split=task.split)
-            if not study.views:
-                raise StudyError(f"study {study_id}: has no image")
-            wanted = self.source.has_reports and not self.config.keep_without_report
-            if wanted and is_empty_report(report_text(study, self.config.target)):
-                if not any(section in study.sections for section in self.config.target.split("+")):
-                    reason = f"study {study_id}: has no report (the dataset gives no {self.config.target} for it)"
-                    return Outcome(study_id, None, "no report", reason)
-                reason = f"study {study_id}: its {self.config.target} is empty or holds nothing but gaps (XXXX)"
-                return Outcome(study_id, None, "empty report", reason)
+            kind, lacking = self._lacking(study)
+            if kind:
+                return Outcome(study_id, None, kind, f"study {study_id}: {lacking}")
             checked = replace(study, views=tuple(self._checked(view) for view in study.views))
             return Outcome(study_id, study_row(checked))
         except ImageError as error:
             return Outcome(study_id, None, "image", str(error))
         except StudyError as error:
             return Outcome(study_id, None, "study", str(error))
+
+    def _lacking(self, study: Study) -> tuple[str, str]:
+        """Kind of reason and reason why a study of one half, or of none, is left out; empty texts if it is not."""
+        target = self.config.target
+        silent = is_empty_report(report_text(study, target))
+        if not study.views and (silent or not self.config.keep_without_image):
+            left_out = study.extra.get("views_left_out", ())
+            bad = f" that is not known_bad in manifest.csv (left out: {', '.join(left_out)})" if left_out else ""
+            kept = self.config.keep_without_image
+            return "no image", f"has no image{bad}" + (f", and no {target} either" if kept else "")
+        if not silent or self.config.keep_without_report:
+            return "", ""
+        if not any(section in study.sections for section in target.split("+")):
+            return "no report", f"has no report (the dataset gives no {target} for it)"
+        return "empty report", f"its {target} is empty or holds nothing but gaps (XXXX)"
 
     def _checked(self, view: View) -> View:
         """The view with its bytes read and decoded once; DICOM becomes a PNG of the same pixels.

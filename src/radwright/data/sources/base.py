@@ -40,8 +40,9 @@ class Source(Protocol):
     Listing happens once, in the parent process. The source itself is pickled to the worker processes, so it stays
     light: what belongs to one study goes into the references, open files are opened again where they are used.
 
-    A source may also have ``notes``, texts that the summary repeats, and ``no_reports``, what is missing and how to
-    name it where ``has_reports`` is false.
+    A source may also have ``notes``, texts that the summary repeats; ``has_images``, false where no study has any; and
+    ``no_reports`` and ``no_images``, what is missing and how to name it where ``has_reports`` or ``has_images`` is
+    false.
     """
 
     terms: ClassVar[Mapping[str, Any]]
@@ -73,6 +74,8 @@ class Source(Protocol):
 
     def load(self, reference: StudyReference) -> Study:
         """Load one study: ids and split as in ``reference``, views whose bytes are read later, report sections.
+
+        What the dataset lacks of it (all images, the report) is left out here; ``prepare`` decides what that means.
 
         Raises:
             StudyError: this study cannot be used; ``prepare`` records the message and goes on.

@@ -92,8 +92,6 @@ class OpenISource:
             if image is None:
                 raise StudyError(f"study {reference.study_id}: its image {image_id}.png is missing")
             views.append(View(image, position or "unknown"))
-        if not views:
-            raise StudyError(f"study {reference.study_id}: has no image")
         sections = {}
         for element in root.iter("AbstractText"):
             label = element.get("Label", "").strip().lower()

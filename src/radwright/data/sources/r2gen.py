@@ -79,7 +79,7 @@ class R2GenSource:
         """One record as a study.
 
         Raises:
-            StudyError: no image, an image path that is none, or a section that is no text.
+            StudyError: an image path that is none, or a section that is no text.
         """
         record, facts = reference.content
         paths = _paths(record)
@@ -93,9 +93,6 @@ class R2GenSource:
                 continue
             position = view_position(str(name) or fact.get("projection"))
             views.append(View(self.tree.image(self._image_name(path)), position, _original_size(fact)))
-        if not views:
-            bad = f" that is not known_bad in manifest.csv (left out: {', '.join(left_out)})" if left_out else ""
-            raise StudyError(f"study {reference.study_id}: has no image{bad}")
         sections = {
             section: _text(record[key], f"study {reference.study_id}: its {key}")
             for key, section in _SECTION_KEYS.items()

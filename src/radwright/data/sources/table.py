@@ -106,6 +106,11 @@ class TableSource:
         self.names = self._column_names(present)
         self.notes = self._notes(present)
         self.has_reports = bool({"report", *SECTIONS} & set(self.names))
+        self.has_images = "image" in self.names
+        self.no_images = (
+            f"the table has no column 'image'{near('image', present)};"
+            f" name it with --column image=NAME; it has: {', '.join(present)}"
+        )
         self.no_reports = (
             f"the table has no column with reports; it has: {', '.join(present)}; name one with --column findings=NAME"
         )
@@ -128,15 +133,13 @@ class TableSource:
         """One study.
 
         Raises:
-            StudyError: no image, or rows that contradict each other in a section or in the split.
+            StudyError: rows that contradict each other in a section or in the split.
         """
         rows: list[dict[str, Any]] = [row for _, row in reference.content]
         splits = {self._cell(row, "split") for row in rows}
         if len(splits) > 1:
             raise StudyError(f"study {reference.study_id}: its rows name two splits: {', '.join(sorted(splits))}")
         views = [view for row in rows for view in self._views(row)]
-        if not views:
-            raise StudyError(f"study {reference.study_id}: has no image")
         texts: dict[str, str] = {}
         for name in ("report", *SECTIONS):
             found = list(dict.fromkeys(text for row in rows if (text := self._cell(row, name))))
@@ -214,11 +217,6 @@ class TableSource:
         patients = [name for name in present if _plain(name) in _PATIENT_NAMES]
         if "patient_id" not in names and len(patients) == 1:
             names["patient_id"] = patients[0]
-        if "image" not in names:
-            raise SourceError(
-                f"{self.path}: the table has no column 'image'{near('image', present)};"
-                f" name it with --column image=NAME; {listed}"
-            )
         return names
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -266,12 +264,17 @@ class TableSource:
     def _used(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: row[name] for name in self.names.values() if name in row}
 
+    def _value(self, row: Mapping[str, Any], column: str) -> Any:
+        # Never the column "": a table that was written with row numbers has one.
+        name = self.names.get(column)
+        return None if name is None else row.get(name)
+
     def _cell(self, row: Mapping[str, Any], column: str) -> str:
-        value = row.get(self.names.get(column, ""))
+        value = self._value(row, column)
         return "" if value is None else str(value).strip()
 
     def _list(self, row: Mapping[str, Any], column: str) -> list[str]:
-        value = row.get(self.names.get(column, ""))
+        value = self._value(row, column)
         if isinstance(value, list):
             return [str(entry).strip() for entry in value]
         text = self._cell(row, column)
