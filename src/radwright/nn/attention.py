@@ -13,9 +13,30 @@ MASKED = -1e9
 """Score of a masked pair. Finite on purpose: a row with every key masked attends uniformly instead of becoming NaN."""
 
 
-def linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+_FEW_ROWS = range(2, 6)
+
+
+class Linear(nn.Linear):
+    """``nn.Linear``; the few rows of one decoding step take the product as W x^T on a CPU.
+
+    A step reads all weights for a handful of rows, so the memory sets its time, and the BLAS reads them faster in this
+    order unless the layer narrows (512 -> 2048 for 3 rows, MKL on one core: 13 against 6 GB/s).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        few = x.numel() // self.in_features in _FEW_ROWS and self.in_features <= self.out_features
+        if not few or x.device.type != "cpu" or torch.is_grad_enabled():
+            return super().forward(x)
+        out = torch.mm(self.weight, x.reshape(-1, self.in_features).t()).t().contiguous()
+        if self.bias is not None:
+            out += self.bias
+        return out.reshape(*x.shape[:-1], self.out_features)
+
+
+def linear(in_features: int, out_features: int, *, bias: bool = True) -> Linear:
     """A linear layer with Xavier-uniform weights and zero bias (as released)."""
-    layer = nn.Linear(in_features, out_features, bias=bias)
+    layer = Linear(in_features, out_features, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     if bias:
         nn.init.zeros_(layer.bias)
@@ -69,7 +90,8 @@ class MultiHeadAttention(nn.Module):
     def with_maps(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As ``forward``, and the attention maps (B, H, N, M) after dropout, which the causal modules read."""
         queries, (keys, values) = self.split(self.query(x)), self.keys_values(memory)
-        scores = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+        # The queries are scaled, not the scores: they are many times smaller.
+        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
         if mask is not None:
             scores = scores + mask
         maps = F.dropout(scores.softmax(-1), self.dropout, self.training)
@@ -87,7 +109,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        out: Tensor = self.down(self.dropout(F.relu(self.up(x))))
+        out: Tensor = self.down(self.dropout(F.relu_(self.up(x))))
         return out
 
 

@@ -5,6 +5,7 @@ Shape legend: I images, S image side in pixels, G patches per side, C channels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -63,13 +64,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path}: cannot be read as weights (tensors only, no pickled code): {error}") from error
+        raise CheckpointError(
+            f"{path}: cannot be read as weights (tensors only, no pickled code): {_why(error)}"
+        ) from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise CheckpointError(f"{path}: a mapping of names to tensors is expected")
     return dict(loaded)
+
+
+def _why(error: Exception) -> str:
+    """The cause alone: PyTorch's own text is a page long and advises to run what is in the file."""
+    if named := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it holds {named[1]}; who trusts its source saves the tensors alone: torch.save(state_dict, FILE)"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def load_renamed(module: nn.Module, path: Path, rename: Callable[[str], str | None]) -> list[str]:

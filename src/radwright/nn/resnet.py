@@ -37,6 +37,22 @@ class ResNetConfig(BackboneConfig):
     """Channels after the first convolution; published weights have 64."""
 
 
+def convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Convolution and batch norm, (I, C, ...) to (I, C', ...); the result may be changed in place.
+
+    While the norm keeps its running statistics it is a fixed scale and shift per channel and goes into the kernel:
+    the feature map is written once instead of twice, and training keeps one map less for the backward pass. The
+    products are made anew at every call, so they follow the weights and never enter a checkpoint.
+    """
+    if norm.training or norm.running_mean is None or norm.running_var is None:
+        out: Tensor = norm(convolution(x))
+        return out
+    scale_C = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift_C = norm.bias - norm.running_mean * scale_C
+    kernel = convolution.weight * scale_C[:, None, None, None]
+    return F.conv2d(x, kernel, shift_C, convolution.stride, convolution.padding)
+
+
 class _Block(nn.Module):
     """Basic block (two 3x3) or bottleneck (1x1, 3x3 with the stride, 1x1)."""
 
@@ -61,12 +77,13 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
+        # In place: a fresh feature map costs more (the system clears its pages) than the ReLU in it.
+        shortcut = x if self.downsample is None else convolve(x, *self.downsample)
+        out = F.relu_(convolve(x, self.conv1, self.bn1))
+        out = convolve(out, self.conv2, self.bn2)
         if self.bottleneck:
-            out = self.bn3(self.conv3(F.relu(out)))
-        return F.relu(out + shortcut)
+            out = convolve(F.relu_(out), self.conv3, self.bn3)
+        return F.relu_(out.add_(shortcut))
 
 
 class ResNetStem(nn.Module):
@@ -106,7 +123,7 @@ class ResNetStem(nn.Module):
             enough = images_I1SS.shape[0] >= self.config.min_images_for_batch_statistics
             set_batch_statistics(self, training=enough)
         x = normalise(images_I1SS, self.config.in_channels).contiguous(memory_format=torch.channels_last)
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        x = F.max_pool2d(F.relu_(convolve(x, self.conv1, self.bn1)), 3, 2, 1)
         for stage in range(self.config.num_stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
         return x

@@ -186,10 +186,11 @@ class CrossLayer(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x (B, L, D), y (B, M, D) or (1, M, D)."""
-        keys, values = self.attention.keys_values(y)
-        if y.shape[0] != x.shape[0]:
-            keys, values = keys.expand(x.shape[0], -1, -1, -1), values.expand(x.shape[0], -1, -1, -1)
-        x = x + self.dropout(self.attention.attend(self.attention_norm(x), keys, values))
+        queries = self.attention_norm(x)
+        if y.shape[0] == 1:
+            # One memory for all studies: their tokens are rows of one attention, its keys are never repeated.
+            queries = queries.reshape(1, -1, x.shape[-1])
+        x = x + self.dropout(self.attention(queries, y).reshape(x.shape))
         out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return out
 
