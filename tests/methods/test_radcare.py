@@ -345,7 +345,7 @@ def test_restoration_counts_hidden_patches_of_the_original(monkeypatch: pytest.M
         assert totals[task].item() == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("settings", [{}, {"one_view": False}, {"degrade": False}])
+@pytest.mark.parametrize("settings", [{}, {"one_view": False}, {"degraded_share": 0.0}])
 def test_one_pass_of_the_stem_serves_all_tasks(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     objective, batch = build(**settings), studies()
     seen: list[Tensor] = []
@@ -353,7 +353,7 @@ def test_one_pass_of_the_stem_serves_all_tasks(settings: dict[str, Any], monkeyp
     objective(batch)
     (images,) = seen
     given = batch.images_BV1SS[draw_from(batch, 16, one_view=settings.get("one_view", True)).used_BV]
-    assert torch.equal(images, given if "degrade" in settings else degrade(given))
+    assert torch.equal(images, given if "degraded_share" in settings else degrade(given))
     report_only = build(tasks={"vt2t": 0, "vt2v": 0, "v2v": 0})
     report_only.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     assert set(report_only(batch)) == set(report_only.weights) == {"t2t"}
@@ -428,10 +428,10 @@ def test_overfits_two_studies() -> None:
     objective, batch = build().float().train(), studies((6, 6))
     smooth = F.interpolate(torch.rand(2, 2, 4, 4, generator=torch.Generator().manual_seed(1)), size=64, mode="bilinear")
     batch = replace(batch, images_BV1SS=smooth.unsqueeze(2) * batch.view_mask_BV[:, :, None, None, None])
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=5e-3)
     counts = objective.counts(batch)
     history = []
-    for _ in range(70):
+    for _ in range(50):
         sums = objective(batch)
         optimizer.zero_grad()
         sum(objective.weights[name] * total / counts[name] for name, total in sums.items()).backward()  # type: ignore[union-attr]

@@ -6,6 +6,7 @@
 | ``vt2v`` | CLS, visible patches, the whole report | every patch, reading encoded words | squared error, hidden ones |
 | ``v2v``  | CLS, visible patches | every patch | squared error, hidden ones |
 | ``t2t``  | CLS, the report's beginning | the report's rest, word by word | cross-entropy |
+| ``words`` | (ours, off by default) | from the stem's features, which words the report holds | binary cross-entropy |
 
 Shape legend: B studies, V views, I used images, J some of them, R some studies, P patches, K visible ones, D width, N
 tokens, T report tokens, U vocabulary, X pixel values of a patch.
@@ -14,7 +15,7 @@ tokens, T report tokens, U vocabulary, X pixel values of a patch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,6 +54,9 @@ class TaskWeights(Config):
     """Restore hidden patches, from visible ones."""
     t2t: float = Field(default=0.5, ge=0.0)
     """Go on with the report, from its beginning."""
+    words: float = Field(default=0.0, ge=0.0)
+    """Say from the stem's features which words the report asserts and which it denies (ours; needs the network's
+    ``report_words``). Its loss is the sum over all words, some 60 nats a study: weigh it accordingly."""
 
 
 class RadCareObjectiveConfig(Config):
@@ -61,8 +65,9 @@ class RadCareObjectiveConfig(Config):
     tasks: TaskWeights = TaskWeights()
     """Weights. The defaults are the expectation of the released draw of a batch's task: VT->T and VT->V half of the
     time, V->V and T->T a quarter each."""
-    degrade: bool = True
-    """Show all tasks images of half the resolution; what is restored is the original."""
+    degraded_share: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of the images that all tasks see in half the resolution (as released: all; 0: none). The original is
+    what is restored. Restorations are judged on degraded images only."""
     mask_ratio: float = Field(default=0.85, gt=0.0, lt=1.0)
     """Share of an image's patches that is hidden, behind the stem."""
     one_view: bool = True
@@ -75,6 +80,8 @@ class _Seen:
     """The images of a batch that a step looks at.
 
     Attributes:
+        used_BV: bool, which they are.
+        features_IPC: the stem's features.
         tokens_IPD: their tokens, one pass of the stem for all tasks.
         study_I: the batch's row each belongs to.
         slot_I: its number among the used views of its study.
@@ -82,6 +89,8 @@ class _Seen:
         original_IPX: patches of the normalised original.
     """
 
+    used_BV: Tensor
+    features_IPC: Tensor
     tokens_IPD: Tensor
     study_I: Tensor
     slot_I: Tensor
@@ -114,6 +123,8 @@ class RadCareObjective(nn.Module):
         self.weights: Mapping[str, float] = {name: value for name, value in config.tasks if value > 0.0}
         if not self.weights:
             raise ConfigError("tasks: every weight is 0; give at least one task a weight")
+        if "words" in self.weights and model.report_words is None:
+            raise ConfigError("tasks.words: the network has no head for it; say model.report_words: true")
         self.num_patches = model.patches_per_side**2
         self.num_kept = num_visible(self.num_patches, config.mask_ratio)
         if not 0 < self.num_kept < self.num_patches and {"v2v", "vt2v"} & self.weights.keys():
@@ -136,6 +147,7 @@ class RadCareObjective(nn.Module):
             "vt2v": float(images_B[batch.has_report_B.cpu()].sum() * num_hidden),
             "v2v": float(images_B.sum() * num_hidden),
             "t2t": float(rest_B.sum()),
+            "words": float((has_image_B & batch.has_report_B.cpu()).sum()),
         }
         return {name: counts[name] for name in self.weights}
 
@@ -144,11 +156,15 @@ class RadCareObjective(nn.Module):
 
         A task without a target in this batch is left out.
         """
-        draws = self._draw(batch)
+        return self._sums(batch, self._draw(batch))
+
+    def _sums(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         seen = self._look(batch, draws)
         sums: dict[str, Tensor] = {}
         for name in self.weights:
-            if name in {"vt2t", "t2t"}:
+            if name == "words":
+                total = self._words(batch, seen)
+            elif name in {"vt2t", "t2t"}:
                 total = self._continue(batch, self._cuts(batch, draws), seen if name == "vt2t" else None, name)
             else:
                 restored = self._restore(batch, seen, name)
@@ -166,9 +182,11 @@ class RadCareObjective(nn.Module):
         ``copy`` is the error that showing the low-resolution image itself would make on the same hidden patches: what a
         restoration has to beat. Without ``seeds_B`` the draws are the same each time.
         """
-        counts, sums = self.counts(batch), self(batch)
-        judged = {name: (float(sums[name]), counts[name]) for name in sums}
         draws = self._draw(batch)
+        if self.config.degraded_share:
+            draws = replace(draws, low_I=torch.zeros_like(draws.low_I))
+        counts, sums = self.counts(batch), self._sums(batch, draws)
+        judged = {name: (float(sums[name]), counts[name]) for name in sums}
         if {"v2v", "vt2v"} & self.weights.keys() and draws.used_BV.any():
             images_I1SS = batch.images_BV1SS[draws.used_BV.to(batch.view_mask_BV.device)]
             low, original = (self._patches(images) for images in (degrade(images_I1SS), images_I1SS))
@@ -181,18 +199,19 @@ class RadCareObjective(nn.Module):
     def pictures(self, batch: Batch) -> list[tuple[str, NDArray[np.uint8]]]:
         """One strip per used image: original | as shown | visible patches | by V->V | by VT->V; eval mode first.
 
-        "As shown" is the degraded image (the original where ``degrade`` is off). Visible patches are pasted from it,
-        into the restorations too; gray stands for hidden patches and for VT->V without a report.
+        "As shown" is the degraded image (the original where ``degraded_share`` is 0). Visible patches are pasted from
+        it, into the restorations too; gray stands for hidden patches and for VT->V without a report.
 
         Returns:
             Study id and uint8 gray (S, 5 * S + 8), panels 2 pixels apart.
         """
         draws = self._draw(batch)
+        draws = replace(draws, low_I=torch.zeros_like(draws.low_I))
         seen = self._look(batch, draws, always=True)
         if seen is None:
             return []
         images_I1SS = batch.images_BV1SS[draws.used_BV.to(batch.view_mask_BV.device)]
-        shown_I1SS = degrade(images_I1SS) if self.config.degrade else images_I1SS
+        shown_I1SS = self._show(images_I1SS, draws)
         shown, masked = self._patches(shown_I1SS), seen.mask.masked_IP.unsqueeze(-1)
         gray_IPX = self._patches(torch.full_like(shown_I1SS, 0.5))
         panels = [images_I1SS, shown_I1SS, self._images(torch.where(masked, gray_IPX, shown))]
@@ -230,15 +249,35 @@ class RadCareObjective(nn.Module):
         device = batch.images_BV1SS.device
         used_BV = draws.used_BV.to(device)
         images_I1SS = batch.images_BV1SS[used_BV]
-        shown = degrade(images_I1SS) if self.config.degrade else images_I1SS
+        features_IPC = self.model.features(self._show(images_I1SS, draws))
         slot_BV = used_BV.cumsum(1) - 1
         return _Seen(
-            self.model.visual_tokens(shown, batch.positions_BV[used_BV]),
+            used_BV,
+            features_IPC,
+            self.model.embed(features_IPC, batch.positions_BV[used_BV]),
             used_BV.nonzero()[:, 0],
             slot_BV[used_BV],
             PatchMask.from_noise(draws.noise_IP.to(device), self.num_kept),
             self._patches(images_I1SS),
         )
+
+    def _show(self, images_I1SS: Tensor, draws: Draws) -> Tensor:
+        """The images as the network sees them: a share of them in half the resolution."""
+        low_I = (draws.low_I < self.config.degraded_share).to(images_I1SS.device)
+        return torch.where(low_I[:, None, None, None], degrade(images_I1SS), images_I1SS)
+
+    def _words(self, batch: Batch, seen: _Seen | None) -> Tensor | None:
+        """Summed binary cross-entropy over all words, of studies with an image and a report."""
+        head, ids_BT, lengths_B = self.model.report_words, batch.token_ids_BT, batch.lengths_B
+        if seen is None or head is None or ids_BT is None or lengths_B is None:
+            return None
+        positions_I = batch.positions_BV[seen.used_BV]
+        logits_B2U = head(seen.features_IPC, positions_I, seen.study_I, len(batch)).float()
+        wanted_B = (seen.used_BV.any(1) & batch.has_report_B.to(ids_BT.device)).nonzero().flatten()
+        if not len(wanted_B):
+            return None
+        targets = head.targets(ids_BT[wanted_B], lengths_B[wanted_B]).float()
+        return F.binary_cross_entropy_with_logits(logits_B2U[wanted_B], targets, reduction="sum")
 
     def _cuts(self, batch: Batch, draws: Draws) -> Tensor:
         """Length c of each beginning, BOS counted, uniform in [2, n - 1] for n words; 0: no report, or too short."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from radwright.errors import ConfigError
 from radwright.methods.cmcrl.masking import PatchMask
 from radwright.methods.cmcrl.network import Network, NetworkConfig
+from radwright.methods.cmcrl.report_words import ReportWords
 from radwright.nn.attention import FeedForward, MultiHeadAttention, additive, linear
 from radwright.nn.decoder import DecoderLayer
 from radwright.types import Tokenizer
@@ -28,6 +29,8 @@ class RadCareConfig(NetworkConfig):
 
     dropout: float = 0.0
     """Dropout of embeddings, encoder and decoder (as released: none in pre-training)."""
+    report_words: bool = False
+    """Have a head that says from the stem's features which words a report will hold (ours; see ``ReportWords``)."""
 
 
 class TextExpert(nn.Module):
@@ -118,10 +121,12 @@ class RadCare(Network):
         )
         self.restoration = Restoration(config, self.in_channels * (size_px // side) ** 2)
 
-    def visual_tokens(self, images_I1SS: Tensor, positions_I: Tensor) -> Tensor:
-        """The stem's pass: gray images in [0, 1] to patch tokens (I, P, D)."""
-        features_IPC = self.backbone(images_I1SS).flatten(2).transpose(1, 2)
-        return self.embed(features_IPC, positions_I)
+        self.report_words = ReportWords(self.backbone.out_channels, tokenizer) if config.report_words else None
+
+    def features(self, images_I1SS: Tensor) -> Tensor:
+        """The stem's pass: gray images in [0, 1] to patch features (I, P, C)."""
+        features_IPC: Tensor = self.backbone(images_I1SS).flatten(2).transpose(1, 2)
+        return features_IPC
 
     def with_cls(self, tokens_BND: Tensor) -> Tensor:
         """CLS in front, (B, 1 + N, D)."""

@@ -59,7 +59,7 @@ class VlciConfig(NetworkConfig):
     causal_linguistic: bool = True
     """LDM reads words up to the present one only (corrected). False: all words, the released leak."""
     released_masks: bool = False
-    """Masks of the released code, in which id 0 is BOS, EOS and PAD (see the parity notes in the docs)."""
+    """Masks of the released code, in which id 0 is BOS, EOS and PAD (see docs/released.md)."""
 
     @model_validator(mode="before")
     @classmethod
