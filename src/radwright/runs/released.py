@@ -186,7 +186,7 @@ def _read_words(path: Path) -> tuple[set[str], str]:
     corpus = "MIMIC-CXR" if "subject_id" in records[0] else "IU X-Ray"
     min_count, cleaning = _CORPORA[corpus]
     words = frequent_words((record["report"] for record in records), min_count=min_count, cleaning=cleaning)
-    counted = f"words seen {min_count} times in {len(records)} train reports: {len(words)}"
+    counted = f"words seen at least {min_count} times in {len(records)} train reports: {len(words)}"
     return words, f"{path.name} read as {corpus}, {counted}"
 
 
