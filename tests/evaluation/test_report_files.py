@@ -29,8 +29,19 @@ def test_json_lines(tmp_path: Path) -> None:
     assert file.splits == ["train", "val"]
     assert file.reports("val") == {"7": ""}
     assert file.train_reports() == {"a": "Clear."}
-    assert file.reports_outside("val") == {"a": "Clear."}
-    assert file.reports_outside(None) == file.reports()
+    assert file.choosing_reports("val") == {"a": "Clear."}
+    assert file.choosing_reports("train") == {"7": ""}
+
+
+def test_a_constant_is_chosen_on_train_and_tune_never_on_the_splits_that_are_reported(tmp_path: Path) -> None:
+    rows = [{"study_id": split, "report": split, "split": split} for split in ("train", "tune", "val", "test")]
+    file = read_reports(write(tmp_path / "p.jsonl", lines(rows)))
+    assert set(file.choosing_reports("val")) == set(file.choosing_reports(None)) == {"train", "tune"}
+    assert set(file.choosing_reports("tune")) == {"train"}
+    held_out = read_reports(write(tmp_path / "q.jsonl", lines(rows[2:])))
+    assert set(held_out.choosing_reports("val")) == {"test"}
+    unsplit = read_reports(write(tmp_path / "r.jsonl", lines([{"study_id": "a", "report": "x"}])))
+    assert set(unsplit.choosing_reports(None)) == {"a"}
 
 
 def test_one_line_without_splits_is_all_train(tmp_path: Path) -> None:

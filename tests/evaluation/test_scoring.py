@@ -250,6 +250,59 @@ def test_a_thousand_resamples_of_590_studies_are_fast() -> None:
     assert time.perf_counter() - start < 5
 
 
+def test_paired_differences_are_differences_on_the_same_resamples() -> None:
+    """The definition, resample by resample: texts are repeated as often as drawn and scored anew."""
+    other = dict(zip(REFERENCES, make_reports(20, seed=4, prefix="o").values(), strict=True))
+    found = score(DRAFTS, REFERENCES, against={"other": other}, metrics=["bleu", "rouge_l"], num_resamples=20, seed=7)
+    counts = draw_counts(20, num_resamples=20, seed=7)
+    ids = sorted(REFERENCES)
+    values = []
+    for row in counts:
+        drawn = {f"{k}-{j}": k for k, times in zip(ids, row, strict=True) for j in range(int(times))}
+        own, its = (
+            score(
+                {new: texts[k] for new, k in drawn.items()},
+                {new: REFERENCES[k] for new, k in drawn.items()},
+                metrics=["bleu", "rouge_l"],
+                num_resamples=1,
+            ).metrics
+            for texts in (DRAFTS, other)
+        )
+        values.append([own[name].value - its[name].value for name in ("bleu_4", "rouge_l")])
+    low, high = np.percentile(values, (2.5, 97.5), axis=0)
+    for place, name in enumerate(("bleu_4", "rouge_l")):
+        difference = found.differences["other"][name]
+        assert (difference.low, difference.high) == pytest.approx((low[place], high[place]))
+        assert difference.value == pytest.approx(
+            found.metrics[name].value - score(other, REFERENCES, num_resamples=5).metrics[name].value
+        )
+
+
+def test_differences_from_oneself_are_zero_and_turn_round_with_the_sign() -> None:
+    other = dict(zip(REFERENCES, make_reports(20, seed=4, prefix="o").values(), strict=True))
+    forth = score(DRAFTS, REFERENCES, against={"itself": DRAFTS, "other": other}, num_resamples=50)
+    back = score(other, REFERENCES, against={"drafts": DRAFTS}, num_resamples=50)
+    assert list(forth.differences) == ["itself", "other"]
+    for name in NAMES:
+        assert forth.differences["itself"][name].plain() == {"value": 0, "low": 0, "high": 0}
+        there, here = forth.differences["other"][name], back.differences["drafts"][name]
+        assert (there.value, there.low, there.high) == pytest.approx((-here.value, -here.high, -here.low))
+
+
+def test_every_baseline_has_its_paired_difference(evaluation: Evaluation) -> None:
+    assert list(evaluation.differences) == list(evaluation.baselines)
+    for name, baseline in evaluation.baselines.items():
+        for metric, difference in evaluation.differences[name].items():
+            assert difference.value == pytest.approx(evaluation.metrics[metric].value - baseline.metrics[metric].value)
+
+
+def test_a_system_that_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ScoringError, match=r"other: has no draft for 1 study \('b'\)"):
+        score({"a": "x", "b": "y"}, {"a": "x", "b": "y"}, against={"other": {"a": "x"}}, num_resamples=5)
+    with pytest.raises(ScoringError, match="name of a trivial baseline"):
+        score(DRAFTS, REFERENCES, train=TRAIN, against={"constant_cider": DRAFTS}, num_resamples=5)
+
+
 def write_lines(path: Path, reports: dict[str, str], split: str | None = None) -> None:
     extra = {} if split is None else {"split": split}
     path.write_text("".join(json.dumps({"study_id": k, "report": v} | extra) + "\n" for k, v in reports.items()))
@@ -288,6 +341,33 @@ def test_command_writes_json_and_rows(tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "bleu_4" in printed
     assert out["ids"] in printed.replace("\n", "")
+
+
+def test_command_compares_with_other_drafts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "b").mkdir()
+    write_lines(tmp_path / "drafts.jsonl", DRAFTS)
+    write_lines(tmp_path / "other.jsonl", REFERENCES)
+    write_lines(tmp_path / "b" / "other.jsonl", DRAFTS)
+    write_lines(tmp_path / "refs.jsonl", REFERENCES)
+    common = [
+        "score",
+        str(tmp_path / "drafts.jsonl"),
+        "--references",
+        str(tmp_path / "refs.jsonl"),
+        "--resamples",
+        "20",
+    ]
+    common += ["--json", str(tmp_path / "out.json"), "--against", str(tmp_path / "other.jsonl")]
+    with pytest.raises(SystemExit) as stop:
+        main(common)
+    assert not stop.value.code
+    out = json.loads((tmp_path / "out.json").read_text())
+    assert out["differences"]["other"]["rouge_l"]["value"] == pytest.approx(out["metrics"]["rouge_l"]["value"] - 1)
+    assert "drafts minus each" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main([*common, "--against", str(tmp_path / "b" / "other.jsonl")])
+    assert stop.value.code == 1
+    assert "two files of one name" in capsys.readouterr().err
 
 
 def test_command_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

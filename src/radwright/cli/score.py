@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from radwright.evaluation.bootstrap import Interval
     from radwright.evaluation.score import Evaluation
 
@@ -20,10 +22,15 @@ def score(
         None, "--train", help="Train reports (split train, where the file has splits): <unk> words, random baseline."
     ),
     constants_from: Path | None = typer.Option(
-        None, "--constants-from", help="Reports to choose the constant baselines on, without the scored studies."
+        None,
+        "--constants-from",
+        help="Reports (splits train and tune, where the file has them) to choose the constant baselines on.",
     ),
     cider_from: Path | None = typer.Option(
         None, "--cider-df", help="Reports that CIDEr counts document frequencies in, instead of the references."
+    ),
+    against: list[Path] = typer.Option(
+        [], "--against", help="Another system's drafts (JSONL), to be compared in pairs; give it once per system."
     ),
     convention: str = typer.Option("report", help="report, r2gen-iu, r2gen-mimic or raw."),
     per_study: Path | None = typer.Option(None, "--per-study", help="CSV to write: every study's own scores."),
@@ -38,10 +45,17 @@ def score(
 ) -> None:
     """Score drafts against references: BLEU, ROUGE-L, CIDEr-D, METEOR, chrF, with 95 % intervals and trivial baselines.
 
+    The JSON also holds the paired differences from each baseline, and from each system given with --against.
+
     N-gram scores say how alike texts are, not whether a draft is right: a radiologist must check every draft.
     """
+    from radwright.errors import ScoringError
     from radwright.evaluation.reports import read_reports
     from radwright.evaluation.score import score as score_texts
+
+    others = {path.stem: path for path in against}
+    if len(others) < len(against):
+        raise ScoringError("--against: two files of one name; the comparison is called by its file's name")
 
     reference_file = read_reports(references)
     choosing = read_reports(constants_from) if constants_from is not None else None
@@ -50,8 +64,9 @@ def score(
         reference_file.reports(split),
         convention=convention,
         train=None if train is None else read_reports(train).train_reports(),
-        constants_from=None if choosing is None else choosing.reports_outside(split),
+        constants_from=None if choosing is None else choosing.choosing_reports(split),
         cider_from=None if cider_from is None else read_reports(cider_from).train_reports(),
+        against={name: read_reports(path).reports() for name, path in others.items()},
         allow_missing=allow_missing,
         num_resamples=resamples,
         seed=seed,
@@ -97,6 +112,8 @@ def _show(evaluation: Evaluation) -> None:
     for name in evaluation.metrics:
         table.add_row(name, *(_cell(column[name]) for column in columns))
     console.print(table)
+    if evaluation.differences:
+        console.print(_differences(evaluation))
     found = evaluation.diversity
     copies = "" if found.verbatim_train_share is None else f", {found.verbatim_train_share:.0%} verbatim train reports"
     console.print(
@@ -115,6 +132,20 @@ def _show(evaluation: Evaluation) -> None:
     console.print(f"signature: {escape(evaluation.signature)}", soft_wrap=True)
 
 
+def _differences(evaluation: Evaluation) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, title="drafts minus each, with the paired 95 % interval", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in evaluation.differences:
+        table.add_column(escape(name.replace("_", " ", 1)), justify="right")
+    for name in evaluation.metrics:
+        table.add_row(name, *(_cell(difference[name]) for difference in evaluation.differences.values()))
+    return table
+
+
 def _cell(interval: Interval) -> str:
-    digits = 1 if interval.value >= 10 else 3
+    digits = 1 if abs(interval.value) >= 10 else 3
     return f"{interval.value:.{digits}f}\n[dim]{interval.low:.{digits}f}–{interval.high:.{digits}f}[/dim]"

@@ -13,7 +13,7 @@ PERCENTILES = (2.5, 97.5)
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A score over all studies and the middle 95 % of its resamples."""
+    """A score, or a difference of two, over all studies, and the middle 95 % of its resamples."""
 
     value: float
     low: float
@@ -44,4 +44,24 @@ def score_with_intervals(metric: Metric, rows: FloatArray, counts: FloatArray) -
     """
     values = metric.scores(rows.sum(axis=0))
     low, high = np.percentile(metric.scores(counts @ rows), PERCENTILES, axis=0)
+    return {name: Interval(float(values[k]), float(low[k]), float(high[k])) for k, name in enumerate(metric.names)}
+
+
+def paired_differences(
+    metric: Metric, rows: FloatArray, other_rows: FloatArray, counts: FloatArray
+) -> dict[str, Interval]:
+    """Every score of ``metric`` minus the same score of another system, with the interval of that difference.
+
+    Both systems are scored on the same resamples, so what makes a resample easy for both falls out of the difference
+    (the paired bootstrap; Koehn 2004).
+
+    Args:
+        metric: whose rows these are.
+        rows: (n, S) statistics per study.
+        other_rows: the other system's, of the same studies in the same order.
+        counts: (num_resamples, n) from ``draw_counts``.
+    """
+    values = metric.scores(rows.sum(axis=0)) - metric.scores(other_rows.sum(axis=0))
+    resampled = metric.scores(counts @ rows) - metric.scores(counts @ other_rows)
+    low, high = np.percentile(resampled, PERCENTILES, axis=0)
     return {name: Interval(float(values[k]), float(low[k]), float(high[k])) for k, name in enumerate(metric.names)}

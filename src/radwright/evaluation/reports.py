@@ -14,6 +14,7 @@ from typing import Any
 from radwright.errors import ScoringError, near
 
 _NAMED = 5
+_DEVELOPMENT = ("train", "tune")
 _CURE = "give JSON lines with study_id and report (drafts, a store's reports.jsonl), or R2Gen's annotation.json"
 
 
@@ -58,9 +59,14 @@ class ReportFile:
             raise ScoringError(f"{self.path}: no study of split {split!r}{near(split, self.splits)}; {has}")
         return chosen
 
-    def reports_outside(self, split: str | None) -> dict[str, str]:
-        """The rows of every other split; all rows when ``split`` is None."""
-        return {row.study_id: row.report for row in self.rows if split is None or row.split != split}
+    def choosing_reports(self, split: str | None) -> dict[str, str]:
+        """The rows that a constant for ``split`` may be chosen on: ``train`` and ``tune`` where the file has them.
+
+        ``split`` itself is left out. Where nothing is left of the two, the rows of every other split.
+        """
+        outside = {row.study_id: row for row in self.rows if split is None or row.split != split}
+        seen_in_training = {study_id: row for study_id, row in outside.items() if row.split in _DEVELOPMENT}
+        return {study_id: row.report for study_id, row in (seen_in_training or outside).items()}
 
     def train_reports(self) -> dict[str, str]:
         """The rows of split ``train`` where the file names splits and has such rows, otherwise all rows."""

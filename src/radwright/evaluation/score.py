@@ -11,7 +11,7 @@ import numpy as np
 from radwright import __version__
 from radwright.errors import MissingExtraError, ScoringError
 from radwright.evaluation.baselines import Baseline, choose_constants, constant_baselines, random_baseline
-from radwright.evaluation.bootstrap import Interval, draw_counts, score_with_intervals
+from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences, score_with_intervals
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
 from radwright.evaluation.reports import name_some
 from radwright.metrics.base import FloatArray, Metric
@@ -40,6 +40,8 @@ class Evaluation:
             compared when theirs agree.
         metrics: score name -> value with interval.
         baselines: baseline name -> scores.
+        differences: name of a baseline or another system -> score name -> the drafts' score minus its, with the paired
+            interval.
         diversity: how varied the drafts are, and whether they have collapsed.
         unavailable: metric -> why it could not be had (a missing extra).
         without_draft: studies with a reference and no draft, left out (only with ``allow_missing``).
@@ -52,6 +54,7 @@ class Evaluation:
     signature: str
     metrics: dict[str, Interval]
     baselines: dict[str, BaselineScores]
+    differences: dict[str, dict[str, Interval]]
     diversity: Diversity
     unavailable: dict[str, str] = field(default_factory=dict)
     without_draft: tuple[str, ...] = ()
@@ -72,6 +75,10 @@ class Evaluation:
                     "report": baseline.report,
                 }
                 for name, baseline in self.baselines.items()
+            },
+            "differences": {
+                name: {score: interval.plain() for score, interval in difference.items()}
+                for name, difference in self.differences.items()
             },
             "diversity": asdict(self.diversity),
             "unavailable": self.unavailable,
@@ -100,6 +107,7 @@ def score(
     train: Mapping[str, str] | None = None,
     constants_from: Mapping[str, str] | None = None,
     cider_from: Mapping[str, str] | None = None,
+    against: Mapping[str, Mapping[str, str]] | None = None,
     allow_missing: bool = False,
     metrics: Iterable[str] = METRICS,
     num_resamples: int = NUM_RESAMPLES,
@@ -115,6 +123,7 @@ def score(
         constants_from: reports on which the constant baselines are chosen; ``train`` when absent. Evaluated studies in
             it are left out.
         cider_from: reports whose document frequencies CIDEr uses instead of the evaluated references'.
+        against: name -> drafts of another system, compared in pairs; it needs a draft for every evaluated study.
         allow_missing: score the studies that have both a draft and a usable reference, and say so in the signature.
         metrics: names in the metrics table, or ``module:Class``.
         num_resamples: bootstrap resamples over studies.
@@ -142,6 +151,8 @@ def score(
     evaluated = set(texts.study_ids)
     others = {name: _without(source, evaluated) for name, source in (("train", train), ("constants", constants_from))}
     baselines, notes = _baselines(rules, vocabulary, others, len(evaluated), frequency, seed)
+    others_drafts = _others_drafts(against or {}, texts, rules, {baseline.name for baseline in baselines})
+    scored, differences = _compare(found, rows, targets, counts, baselines, others_drafts)
     diversity = measure_diversity(
         texts.drafts, texts.references, None if train is None else {rules.draft(text) for text in train.values()}
     )
@@ -154,12 +165,8 @@ def score(
         study_ids=texts.study_ids,
         signature=_signature(rules, vocabulary, texts, found, num_resamples, seed),
         metrics=_intervals(found, rows, counts),
-        baselines={
-            baseline.name: BaselineScores(
-                _intervals(found, [metric.rows(baseline.drafts, targets) for metric in found], counts), baseline.report
-            )
-            for baseline in baselines
-        },
+        baselines=scored,
+        differences=differences,
         diversity=diversity,
         unavailable=unavailable,
         without_draft=texts.without_draft,
@@ -252,6 +259,47 @@ def _baselines(
     else:
         notes.append("no random train report as a baseline: give --train")
     return baselines, notes
+
+
+def _others_drafts(
+    against: Mapping[str, Mapping[str, str]], texts: _Texts, rules: Convention, taken: set[str]
+) -> dict[str, list[str]]:
+    """The other systems' drafts, prepared, in the order of the evaluated studies."""
+    prepared = {}
+    for name, drafts in against.items():
+        if name in taken:
+            raise ScoringError(f"{name!r} is the name of a trivial baseline: name that file of drafts otherwise")
+        if missing := [study_id for study_id in texts.study_ids if study_id not in drafts]:
+            raise ScoringError(
+                f"{name}: has no draft for {name_some(missing, 'study')}; systems are compared on the same studies"
+            )
+        prepared[name] = [rules.draft(drafts[study_id]) for study_id in texts.study_ids]
+    return prepared
+
+
+def _compare(
+    metrics: Sequence[Metric],
+    rows: Sequence[FloatArray],
+    targets: list[list[str]],
+    counts: FloatArray,
+    baselines: Sequence[Baseline],
+    others: Mapping[str, list[str]],
+) -> tuple[dict[str, BaselineScores], dict[str, dict[str, Interval]]]:
+    """Scores of the baselines, and the drafts' paired differences from them and from the other systems."""
+    scored: dict[str, BaselineScores] = {}
+    differences: dict[str, dict[str, Interval]] = {}
+    reports = {baseline.name: baseline.report for baseline in baselines}
+    drafts = {baseline.name: baseline.drafts for baseline in baselines} | {k: tuple(v) for k, v in others.items()}
+    for name, texts in drafts.items():
+        other_rows = [metric.rows(texts, targets) for metric in metrics]
+        if name in reports:
+            scored[name] = BaselineScores(_intervals(metrics, other_rows, counts), reports[name])
+        differences[name] = {
+            score: interval
+            for metric, own, other in zip(metrics, rows, other_rows, strict=True)
+            for score, interval in paired_differences(metric, own, other, counts).items()
+        }
+    return scored, differences
 
 
 def _intervals(metrics: Sequence[Metric], rows: Sequence[FloatArray], counts: FloatArray) -> dict[str, Interval]:
