@@ -70,7 +70,7 @@ def train_recipe(recipe: Recipe, out: Path, *, threads: int | None = None) -> di
     config = recipe.stages[0].train.engine
     if any(stage.train.engine != config for stage in recipe.stages):
         raise ConfigError("stages: every stage of a run needs the same train.engine")
-    _check_folder(out, recipe)
+    check_folder(out, recipe)
     store = PreparedStore(recipe.store)
     tokenizer = _make_tokenizer(store, recipe)
     engine = Engine(config)
@@ -90,8 +90,12 @@ def train_recipe(recipe: Recipe, out: Path, *, threads: int | None = None) -> di
         engine.close()
 
 
-def _check_folder(out: Path, recipe: Recipe) -> None:
-    """Only an empty folder, or one of this very recipe, is trained into."""
+def check_folder(out: Path, recipe: Recipe) -> None:
+    """Only an empty folder, or one of this very recipe, is trained into.
+
+    Raises:
+        OutputError: ``out`` holds something else; every changed key is named.
+    """
     path = out / RECIPE_FILE
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -190,6 +194,8 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     )
     resume = engine.broadcast((folder / STATE_FILE).exists())
     summary = trainer.fit(resume=resume).plain()
+    summary["num_weights"] = sum(parameter.numel() for parameter in model.parameters())
+    summary["num_trained_weights"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
     skipped = {study_id: why for share in engine.gather(batches.skipped) for study_id, why in share.items()}
     if skipped:
         summary["skipped"] = skipped

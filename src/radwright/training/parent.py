@@ -47,7 +47,7 @@ def end_with_parent() -> None:
         return
     expected = os.environ.get(MAIN_PROCESS)
     if expected is not None and sys.platform == "linux":
-        _ask_kernel()
+        die_with_parent(signal.SIGKILL)
     parent = os.getppid()  # after the request: a parent that died before it is seen here
     # A wrapper around the interpreter may stand between: then only the wrapper's end, or the main process's, counts.
     main = int(expected) if expected is not None else parent
@@ -81,10 +81,13 @@ def _alive(process: int) -> bool:
         return True
 
 
-def _ask_kernel() -> None:
-    """prctl(PR_SET_PDEATHSIG, SIGKILL); where it is refused the thread still watches."""
+def die_with_parent(number: signal.Signals) -> None:
+    """Ask the Linux kernel to send this process ``number`` when its parent ends: prctl(PR_SET_PDEATHSIG).
+
+    Where it is refused nothing happens.
+    """
     import ctypes
 
     set_parent_death_signal = 1
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL), 0, 0, 0)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, int(number), 0, 0, 0)

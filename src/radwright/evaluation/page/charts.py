@@ -35,7 +35,7 @@ class Lane:
 
 
 def dot_plot(title: str, lanes: Sequence[Lane]) -> Html:
-    """A figure with a row per lane on a common axis from 0; the numbers stand beside the dots."""
+    """A figure with a row per lane on a common axis from 0, or across it; the numbers stand beside the dots."""
     ends = [
         end for lane in lanes for end in (lane.value, lane.low, lane.high) if end is not None and math.isfinite(end)
     ]
@@ -67,6 +67,8 @@ def _strip(lane: Lane, low: float, high: float) -> Html:
         return f"{100 * (value - low) / (high - low):.2f}%"
 
     shapes = [tag("line", x1="0", x2="100%", y1="9", y2="9", class_="rail")]
+    if low < 0:
+        shapes.append(tag("line", x1=at(0.0), x2=at(0.0), y1="-2", y2="20", class_="zero"))
     if lane.low is not None and lane.high is not None and math.isfinite(lane.low + lane.high):
         shapes.append(tag("line", x1=at(lane.low), x2=at(lane.high), y1="9", y2="9", class_="interval"))
     if math.isfinite(lane.value):

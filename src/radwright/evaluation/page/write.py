@@ -12,7 +12,7 @@ from radwright.data.files import atomic_file, output_errors
 from radwright.errors import ScoringError
 from radwright.evaluation.page.compare import Variety, compare_findings
 from radwright.evaluation.page.content import Page
-from radwright.evaluation.page.html import Html, tag
+from radwright.evaluation.page.html import Html, join, tag
 from radwright.evaluation.page.sections import (
     WARNING,
     alarm,
@@ -48,7 +48,6 @@ def render_page(page: Page) -> str:
         ScoringError: a study is given twice, or only one of its two sets of findings.
     """
     _check(page)
-    style, script = _own_file("page.css"), _own_file("page.js")
     facts = [compare_findings(study) for study in page.studies]
     variety = Variety.scored(page.scores) or (Variety.of(page.studies) if page.studies else None)
     parts = {
@@ -59,19 +58,7 @@ def render_page(page: Page) -> str:
         "studies": studies_section(page.studies, facts),
     }
     has_studies = parts["studies"] is not None
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", page.title),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", style),
-    )
-    body = tag(
-        "body",
+    body = [
         tag("a", "Skip to the studies", href="#studies", class_="skip") if has_studies else None,
         heading(page, parts),
         tag(
@@ -82,9 +69,26 @@ def render_page(page: Page) -> str:
         ),
         tag("footer", WARNING),
         tag("dialog", id="viewer", aria_label="Enlarged image") if has_studies else None,
-        tag("script", script),
+    ]
+    return document(page.title, join(body), script=_own_file("page.js"))
+
+
+def document(title: str, body: Html, *, script: Html | None = None) -> str:
+    """A whole HTML file with the pages' style, whose policy lets in nothing but that style and ``script``."""
+    style = _own_file("page.css")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script or Html())),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("link", rel="icon", href="data:,"),
+        tag("style", style),
     )
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    whole = tag("body", body, None if script is None else tag("script", script))
+    return f"<!doctype html>\n{tag('html', head, whole, lang='en')}\n"
 
 
 def _check(page: Page) -> None:

@@ -1,0 +1,210 @@
+"""What an ablation of CMCRL compares, and the recipe of each of its training runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from radwright.config import Config, apply_overrides, read_yaml
+from radwright.data.files import atomic_file, output_errors
+from radwright.errors import ConfigError, near
+from radwright.inference.checkpoint import build_model
+from radwright.runs.commands import as_typed
+from radwright.runs.recipe import Recipe, stage_network
+from radwright.runs.training import BEST, STAGES
+from radwright.tables import OBJECTIVES, resolve
+from radwright.text.words import WordTokenizer
+from radwright.training.optim import matches
+
+KINDS: Mapping[str, tuple[bool, bool]] = {
+    "baseline": (False, False),
+    "vdm": (True, False),
+    "ldm": (False, True),
+    "vlci": (True, True),
+}
+"""What a fine-tuning is called -> its switches (model.visual, model.linguistic)."""
+SCRATCH, RADCARE = "scratch", "radcare"
+
+
+class AblationConfig(Config):
+    """What is compared."""
+
+    store: Path
+    """Prepared store."""
+    recipe: Path
+    """Recipe whose last stage is fine-tuned, from nothing and from the stage before it."""
+    overrides: tuple[str, ...] = ()
+    """Changes of the recipe, ``key=value``, before anything is derived from it."""
+    minutes: float = Field(default=8.0, gt=0)
+    """Wall-clock limit of each fine-tuning in minutes, validation included."""
+    radcare_minutes: float = Field(default=20.0, gt=0)
+    """The same for the recipe's first stage."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Seeds of the fine-tunings; the pre-training is shared and keeps the recipe's."""
+    split: str = "val"
+    """Split that is drafted and scored."""
+    systems: tuple[str, ...] = tuple(KINDS)
+    """Names of ``KINDS`` (both starts), or with a start: ``vlci-radcare``, ``baseline-scratch``."""
+    convention: str = "r2gen-iu"
+    """Convention of the scores."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads per process; None: the cores shared out."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A fine-tuning: which modules it has, and where it starts."""
+
+    kind: str
+    pretrained: bool
+
+    @property
+    def name(self) -> str:
+        """``vlci-radcare``."""
+        return f"{self.kind}-{RADCARE if self.pretrained else SCRATCH}"
+
+
+def all_systems() -> list[System]:
+    """The eight, those from nothing first: the others are compared with them."""
+    return [System(kind, pretrained) for pretrained in (False, True) for kind in KINDS]
+
+
+def choose_systems(names: Iterable[str]) -> list[System]:
+    """The systems of a choice, in the order of ``all_systems``.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    chosen, known = set(), {system.name for system in all_systems()} | set(KINDS)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"systems: {name!r} is unknown{near(name, known)}; known: {', '.join(sorted(known))}")
+        chosen |= {system for system in all_systems() if name in {system.kind, system.name}}
+    return [system for system in all_systems() if system in chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One training run: its recipe, as values and as read from them."""
+
+    name: str
+    values: dict[str, Any]
+    recipe: Recipe
+    system: System | None = None
+    seed: int = 0
+
+
+class Derivation:
+    """Recipes of the parts of an ablation.
+
+    Args:
+        config: what is compared.
+        out: folder of the ablation.
+
+    Raises:
+        ConfigError: the recipe cannot be read, or has nothing to start a fine-tuning from.
+    """
+
+    def __init__(self, config: AblationConfig, out: Path) -> None:
+        self.config, self.out = config, out.resolve()
+        values = apply_overrides(read_yaml(config.recipe), config.overrides)
+        self.values = values | {"store": str(config.store.resolve())}
+        recipe = Recipe.parse(self.values, where=str(config.recipe))
+        last, earlier = recipe.stages[-1], [stage.name for stage in recipe.stages[:-1]]
+        if last.init_from is None or (earlier and last.init_from not in earlier):
+            raise ConfigError(
+                f"{config.recipe}: the last stage, {last.name!r}, has init_from {last.init_from!r}; an ablation "
+                "compares new networks with pre-trained ones: name an earlier stage, or where there is none a checkpoint"
+            )
+        self.has_pretraining = bool(earlier)
+        self.start = Path(last.init_from).resolve()
+        if earlier:
+            run = self.out / "runs" / RADCARE
+            self.start = run / BEST if last.init_from == earlier[-1] else run / STAGES / last.init_from / BEST
+
+    def pretraining(self) -> Part:
+        """All stages but the last."""
+        values = copy.deepcopy(self.values)
+        values["stages"] = values["stages"][:-1]
+        values["stages"][0]["train"]["max_minutes"] = self.config.radcare_minutes
+        return Part(RADCARE, values, Recipe.parse(values, where=RADCARE))
+
+    def fine_tuning(self, system: System, seed: int) -> Part:
+        """The last stage with the switches, the start, the seed and the time limit of one run, and no other change.
+
+        Learning rates and frozen names that are given for a module are left out where it is switched off: training
+        refuses a name that matches nothing.
+        """
+        values = copy.deepcopy(self.values)
+        stage = values["stages"][-1]
+        visual, linguistic = KINDS[system.kind]
+        stage["model"] = {**(stage.get("model") or {}), "visual": visual, "linguistic": linguistic}
+        stage["init_from"] = str(self.start) if system.pretrained else None
+        stage["train"] |= {"max_minutes": self.config.minutes, "seed": seed}
+        values["stages"] = [stage]
+        name = f"{system.name}-{seed}"
+        _leave_out_absent_modules(stage, Recipe.parse(values, where=name))
+        return Part(name, values, Recipe.parse(values, where=name), system, seed)
+
+    def write(self, part: Part) -> Path:
+        """The part's recipe as a file, headed by the command that runs it."""
+        path = self.out / "recipes" / f"{part.name}.yaml"
+        command = as_typed(self.training(part))
+        text = f"# Derived from {self.config.recipe} by scripts/ablate. By hand:\n#   {command}\n"
+        write_text(path, text + yaml.safe_dump(part.values, sort_keys=False, allow_unicode=True))
+        return path
+
+    def training(self, part: Part) -> list[str]:
+        """The command that trains a part."""
+        recipe, run = self.out / "recipes" / f"{part.name}.yaml", self.run_of(part)
+        threads = [] if self.config.threads is None else ["--threads", str(self.config.threads)]
+        return ["train", str(recipe), "--out", str(run), *threads]
+
+    def run_of(self, part: Part) -> Path:
+        """The part's run folder."""
+        return self.out / "runs" / part.name
+
+
+def _leave_out_absent_modules(stage: dict[str, Any], recipe: Recipe) -> None:
+    """Drop patterns that match weights of the whole network and none of this one; others are training's to refuse."""
+    train = stage["train"]
+    groups, frozen = (train.get("optimizer") or {}).get("groups") or [], train.get("frozen") or []
+    if not groups and not frozen:
+        return
+    own, whole = _weight_names(recipe, {}), _weight_names(recipe, {"visual": True, "linguistic": True})
+
+    def is_absent(pattern: str) -> bool:
+        return not any(matches(name, pattern) for name in own) and any(matches(name, pattern) for name in whole)
+
+    if groups:
+        train["optimizer"]["groups"] = [group for group in groups if not is_absent(group["pattern"])]
+    if frozen:
+        train["frozen"] = [pattern for pattern in frozen if not is_absent(pattern)]
+
+
+def _weight_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
+    """Names of the trainable weights of a recipe's only stage; they do not depend on the vocabulary."""
+    (stage,) = recipe.stages
+    method, values = stage_network(recipe, stage)
+    model = build_model(method, {**values, **changes}, WordTokenizer.build(["word"], min_count=1), recipe.image)
+    kind = resolve(OBJECTIVES, stage.objective, kind="objective")
+    objective = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
+    return [name for name, _ in objective.named_parameters()]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file; folders above it are made.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(text.encode())
