@@ -29,6 +29,7 @@ from radwright.runs.ablation_recipes import (
     Derivation,
     Part,
     all_systems,
+    check_recipe,
     choose_systems,
     write_text,
 )
@@ -97,6 +98,8 @@ class _Ablation:
         first = [self.derivation.pretraining()] if self._needs_pretraining(parts) else []
         trainings = [*first, *parts]
         pending = [part for part in trainings if _summaries(self.derivation.run_of(part), part.recipe) is None]
+        for part in {part.system: part for part in pending}.values():
+            check_recipe(part.recipe)
         pretraining: dict[str, Any] | None = None
         rows: list[Row] = []
         overhead_s: list[float] = []

@@ -10,17 +10,18 @@ from typing import Any
 
 import yaml
 from pydantic import Field
+from torch import nn
 
 from radwright.config import Config, apply_overrides, read_yaml
 from radwright.data.files import atomic_file, output_errors
 from radwright.errors import ConfigError, near
 from radwright.inference.checkpoint import build_model
 from radwright.runs.commands import as_typed
-from radwright.runs.recipe import Recipe, stage_network
+from radwright.runs.recipe import Recipe, StageConfig, stage_network
 from radwright.runs.training import BEST, STAGES
 from radwright.tables import OBJECTIVES, resolve
 from radwright.text.words import WordTokenizer
-from radwright.training.optim import matches
+from radwright.training.optim import freeze, make_optimizer, matches
 
 KINDS: Mapping[str, tuple[bool, bool]] = {
     "baseline": (False, False),
@@ -119,8 +120,8 @@ class Derivation:
         last, earlier = recipe.stages[-1], [stage.name for stage in recipe.stages[:-1]]
         if last.init_from is None or (earlier and last.init_from not in earlier):
             raise ConfigError(
-                f"{config.recipe}: the last stage, {last.name!r}, has init_from {last.init_from!r}; an ablation "
-                "compares new networks with pre-trained ones: name an earlier stage, or where there is none a checkpoint"
+                f"{config.recipe}: the last stage, {last.name!r}, has init_from {last.init_from!r}; an ablation needs "
+                "a pre-trained start to compare with: name an earlier stage there, or a checkpoint in place of one"
             )
         self.has_pretraining = bool(earlier)
         self.start = Path(last.init_from).resolve()
@@ -189,13 +190,29 @@ def _leave_out_absent_modules(stage: dict[str, Any], recipe: Recipe) -> None:
 
 
 def _weight_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
-    """Names of the trainable weights of a recipe's only stage; they do not depend on the vocabulary."""
-    (stage,) = recipe.stages
+    """Names of the weights of a recipe's last stage."""
+    return [name for name, _ in _objective(recipe, recipe.stages[-1], changes).named_parameters()]
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """What training refuses after its start, refused before an hour is spent on what comes earlier.
+
+    Raises:
+        ConfigError: the network's or the objective's config, or a pattern of names, cannot be used.
+    """
+    for stage in recipe.stages:
+        objective = _objective(recipe, stage, {})
+        freeze(objective, stage.train.frozen)
+        make_optimizer(objective, stage.train.optimizer)
+
+
+def _objective(recipe: Recipe, stage: StageConfig, changes: Mapping[str, Any]) -> nn.Module:
+    """A stage's objective with its network, but for a vocabulary of one word: names do not depend on it."""
     method, values = stage_network(recipe, stage)
     model = build_model(method, {**values, **changes}, WordTokenizer.build(["word"], min_count=1), recipe.image)
     kind = resolve(OBJECTIVES, stage.objective, kind="objective")
-    objective = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
-    return [name for name, _ in objective.named_parameters()]
+    made: nn.Module = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
+    return made
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from radwright.evaluation.page.systems import Comparison, Group, render_comparison
 from radwright.evaluation.page.charts import Lane
+from radwright.evaluation.page.systems import Comparison, Group, render_comparison
 from radwright.runs.ablation_recipes import KINDS, System, write_text
 
 BASELINE, WITHOUT_RADCARE = "baseline_from_scratch", "without_radcare"
@@ -306,11 +306,11 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(interval: Interval | None, *, mark: bool = False) -> str:
-    """``.312 (.250 to .380)``; bold where asked for and 0 lies outside."""
+    """``.312 (.250 to .380)``; bold where asked for and 0 lies outside, also after rounding."""
     if interval is None:
         return ""
     text = f"{_number(interval['value'])} ({_number(interval['low'])} to {_number(interval['high'])})"
-    return f"**{text}**" if mark and (interval["low"] > 0 or interval["high"] < 0) else text
+    return f"**{text}**" if mark and (round(interval["low"], 3) > 0 or round(interval["high"], 3) < 0) else text
 
 
 def _number(value: float | None) -> str:
