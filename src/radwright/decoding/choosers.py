@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from radwright.config import Config
-from radwright.decoding.config import Beam, Greedy, Sampling
+from radwright.decoding.config import Beam, Consensus, Greedy, Sampling
 from radwright.decoding.ordering import first_largest
 from radwright.decoding.ranking import Ranking
 
@@ -92,30 +92,49 @@ class BeamChooser:
 
 
 class SamplingChooser:
-    """One draw per study by inverting the cumulative distribution over the vocabulary.
+    """Independent draws by inverting the cumulative distribution over the vocabulary.
 
-    The sum counts the model's own log-probability of the drawn token, not the sharpened one.
+    The sum counts the model's own log-probability of the drawn token, not the sharpened one. Every beam is a sample
+    from the second step on; one that has ended runs along, as a beam without a sum.
     """
 
-    def __init__(self, strategy: Sampling) -> None:
+    def __init__(self, strategy: Sampling | Consensus) -> None:
         self.strategy = strategy
-        self.ranking = Ranking()
+        self.num_samples = strategy.num_samples
+        self.ranking = Ranking(num_reports=self.num_samples, early_stop=False)
 
     def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, study_ids: Sequence[str], step: int) -> Choice:
         """See ``Chooser``."""
-        scores_CU = scores_CWU[:, 0]
-        probs_CU = torch.softmax(scores_CU.to(sums_CW.dtype) / self.strategy.temperature, -1)
-        kept_CU = keep_top_p(keep_top_k(probs_CU, self.strategy.top_k), self.strategy.top_p)
-        cumulative_CU = kept_CU.cumsum(-1)
-        draws = [keyed_uniform(self.strategy.seed, study_id, step) for study_id in study_ids]
-        targets_C1 = torch.tensor(draws, dtype=sums_CW.dtype, device=sums_CW.device)[:, None] * cumulative_CU[:, -1:]
+        num_studies, num_beams, _ = scores_CWU.shape
+        parents_CX = torch.arange(self.num_samples, device=sums_CW.device).clamp(max=num_beams - 1)
+        parents_CX = parents_CX.expand(num_studies, -1).contiguous()
+        cumulative_CWU, nothing_left_CW1 = self._cumulative(scores_CWU, sums_CW.dtype)
+        draws = [
+            [keyed_uniform(self.strategy.seed, study_id, step, sample) for sample in range(self.num_samples)]
+            for study_id in study_ids
+        ]
+        uniform_CX = torch.tensor(draws, dtype=sums_CW.dtype, device=sums_CW.device)
+        if num_beams == 1:
+            # One row of probabilities serves all samples of the first token.
+            tokens_CX = torch.searchsorted(cumulative_CWU[:, 0], uniform_CX * cumulative_CWU[:, 0, -1:], right=True)
+        else:
+            targets_CX1 = uniform_CX.unsqueeze(-1) * cumulative_CWU[..., -1:]
+            tokens_CX = torch.searchsorted(cumulative_CWU, targets_CX1, right=True).squeeze(-1)
         # The first token whose cumulative mass is above the target: never one of probability zero.
-        tokens_C1 = torch.searchsorted(cumulative_CU, targets_C1, right=True).clamp_(max=scores_CU.shape[1] - 1)
-        gains_C1 = scores_CU.gather(1, tokens_C1)
-        nothing_left_C1 = torch.isneginf(scores_CU.amax(-1, keepdim=True))
-        broken_C1 = torch.isnan(cumulative_CU[:, -1:]) & ~nothing_left_C1
-        sums_C1 = (sums_CW + gains_C1).masked_fill(broken_C1, torch.nan)
-        return Choice(torch.zeros_like(tokens_C1), tokens_C1, sums_C1)
+        tokens_CX = tokens_CX.clamp_(max=scores_CWU.shape[-1] - 1)
+        before_CX = sums_CW.gather(1, parents_CX)
+        gains_CX = scores_CWU.gather(2, tokens_CX[..., None] if num_beams > 1 else tokens_CX[:, None]).reshape_as(
+            tokens_CX
+        )
+        broken_CW = (torch.isnan(cumulative_CWU[..., -1:]) & ~nothing_left_CW1).squeeze(-1)
+        sums_CX = (before_CX + gains_CX).masked_fill(broken_CW.gather(1, parents_CX), torch.nan)
+        return Choice(parents_CX, tokens_CX, sums_CX.masked_fill(torch.isneginf(before_CX), -torch.inf))
+
+    def _cumulative(self, scores_CWU: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cumulative probabilities (C, W, U), cut and sharpened, and where no token is allowed, (C, W, 1)."""
+        nothing_left_CW1 = torch.isneginf(scores_CWU.amax(-1, keepdim=True))
+        probs_CWU = torch.softmax(scores_CWU.to(dtype) / self.strategy.temperature, -1)
+        return keep_top_p(keep_top_k(probs_CWU, self.strategy.top_k), self.strategy.top_p).cumsum(-1), nothing_left_CW1
 
 
 def keep_top_k(probs_CU: Tensor, k: int) -> Tensor:
@@ -136,9 +155,9 @@ def keep_top_p(probs_CU: Tensor, p: float) -> Tensor:
     return torch.zeros_like(probs_CU).scatter_(-1, index, ordered)
 
 
-def keyed_uniform(seed: int, study_id: str, step: int) -> float:
+def keyed_uniform(seed: int, study_id: str, step: int, sample: int = 0) -> float:
     """A uniform number in [0, 1) that depends on its key alone: the same on every machine and in every batch."""
-    key = f"{seed}\0{step}\0{study_id}".encode()
+    key = f"{seed}\0{step}\0{study_id}{f'{chr(0)}{sample}' if sample else ''}".encode()
     bits = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 12
     return bits / 2.0**52  # 52 bits: times a sum of probabilities it stays strictly below that sum
 
@@ -147,5 +166,6 @@ CHOOSERS: Mapping[type[Config], Callable[[Any], Chooser]] = {
     Greedy: GreedyChooser,
     Beam: BeamChooser,
     Sampling: SamplingChooser,
+    Consensus: SamplingChooser,
 }
 """Config class of a strategy -> what carries it out."""

@@ -47,11 +47,8 @@ class Beam(Config):
         return self
 
 
-class Sampling(Config):
-    """One draw per token from the model's distribution, cut and sharpened: temperature, then top-k, then top-p."""
-
-    kind: Literal["sampling"] = "sampling"
-    """Selects this strategy in a recipe."""
+class _Draws(Config):
+    """Draws from the model's distribution token by token, cut and sharpened: temperature, then top-k, then top-p."""
 
     temperature: float = Field(default=1.0, gt=0, le=100)
     """Log-probabilities are divided by it before drawing; below 1 sharpens."""
@@ -62,18 +59,49 @@ class Sampling(Config):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Draw from the fewest likeliest tokens whose probabilities add up to at least this; 1 = off."""
 
+    num_samples: int = Field(default=1, ge=1)
+    """Reports drawn per study, independently of each other (W)."""
+
     seed: int = 0
-    """The draw of a token depends on (seed, study_id, step) only, never on the rest of the batch."""
+    """The draw of a token depends on (seed, study_id, step, sample) only, never on the rest of the batch."""
 
 
-Strategy = Annotated[Greedy | Beam | Sampling, Field(discriminator="kind")]
+class Sampling(_Draws):
+    """The likeliest of ``num_samples`` draws; the others are its n-best list."""
+
+    kind: Literal["sampling"] = "sampling"
+    """Selects this strategy in a recipe."""
+
+
+class Consensus(_Draws):
+    """The draw that agrees most with all the others: minimum Bayes risk (Kumar and Byrne 2004) over samples.
+
+    Beam search looks for the one likeliest wording, which for X-rays is the most common normal report, whatever the
+    image; a consensus looks for the report that is closest to everything the model thinks it might be.
+    """
+
+    kind: Literal["consensus"] = "consensus"
+    """Selects this strategy in a recipe."""
+
+    temperature: float = Field(default=0.5, gt=0, le=100)
+    """See ``Sampling``; sharpened, since few samples of a flat distribution agree on nothing."""
+
+    num_samples: int = Field(default=24, ge=2)
+    """Reports drawn per study. Time grows with it: about as much as that many beams."""
+
+    rarity: float = Field(default=0.33, ge=0, le=1)
+    """Share of the agreement in which an n-gram counts by how rare it is in the train reports (tf-idf, as in CIDEr-D);
+    in the rest all n-grams count alike."""
+
+
+Strategy = Annotated[Greedy | Beam | Sampling | Consensus, Field(discriminator="kind")]
 
 
 class DecodingConfig(Config):
     """How reports are generated."""
 
     strategy: Strategy = Beam()
-    """Greedy, beam or sampling, with its own settings (``{kind: beam, num_beams: 3}``)."""
+    """Greedy, beam, sampling or consensus, with its own settings (``{kind: beam, num_beams: 3}``)."""
 
     max_tokens: int = Field(default=60, ge=1)
     """Tokens generated per report at most, EOS included, BOS not; a report that reaches it without EOS is kept and

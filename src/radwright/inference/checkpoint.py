@@ -25,6 +25,8 @@ from radwright.decoding.config import DecodingConfig
 from radwright.errors import CheckpointError, ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
 from radwright.inference.card import model_card
+from radwright.inference.consensus import load_frequency, save_frequency
+from radwright.metrics.cider import DocumentFrequency
 from radwright.tables import METHODS, resolve
 from radwright.text.words import WordTokenizer, load_tokenizer
 from radwright.types import Tokenizer
@@ -59,6 +61,7 @@ class Checkpoint:
         model: the network in eval mode, fulfilling ``radwright.types.ReportModel``.
         tokenizer: the one it was trained with.
         provenance: what ``provenance.json`` says.
+        frequency: of n-grams in the train reports, where the directory has it; for a consensus.
     """
 
     path: Path
@@ -66,6 +69,7 @@ class Checkpoint:
     model: Any
     tokenizer: WordTokenizer
     provenance: Mapping[str, Any]
+    frequency: DocumentFrequency | None = None
 
 
 def build_model(method: str, values: Mapping[str, Any], tokenizer: Tokenizer, image: ImageConfig) -> Any:
@@ -79,7 +83,12 @@ def build_model(method: str, values: Mapping[str, Any], tokenizer: Tokenizer, im
 
 
 def save_checkpoint(
-    path: Path, config: CheckpointConfig, model: nn.Module, tokenizer: Tokenizer, provenance: Mapping[str, Any]
+    path: Path,
+    config: CheckpointConfig,
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    provenance: Mapping[str, Any],
+    frequency: DocumentFrequency | None = None,
 ) -> None:
     """Write a checkpoint directory; an older one at ``path`` is replaced only when the new one is whole on disk.
 
@@ -93,6 +102,8 @@ def save_checkpoint(
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, partial / "model.safetensors", metadata={"format": FORMAT})
         tokenizer.save(partial / "tokenizer")
+        if frequency is not None:
+            save_frequency(frequency, partial)
         _write_json(partial / "config.json", config.plain())
         _write_json(partial / "provenance.json", provenance)
         (partial / "MODEL_CARD.md").write_text(model_card(config.method, provenance), encoding="utf-8")
@@ -141,7 +152,7 @@ def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
         raise CheckpointError(
             f"{path / 'model.safetensors'}: does not fit the network of config.json: {error}"
         ) from error
-    return Checkpoint(path, config, model.to(torch.device(device)).eval(), tokenizer, provenance)
+    return Checkpoint(path, config, model.to(torch.device(device)).eval(), tokenizer, provenance, load_frequency(path))
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

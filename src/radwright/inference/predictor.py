@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from radwright.data.loading import LoadedStudy, LoadingConfig, collate, load_study
-from radwright.decoding.config import DecodingConfig
-from radwright.decoding.generate import generate
+from radwright.decoding.config import Consensus, DecodingConfig
+from radwright.decoding.generate import Hypothesis, generate
 from radwright.decoding.stream import stream
-from radwright.errors import StudyError
+from radwright.errors import ConfigError, StudyError
 from radwright.inference.checkpoint import Checkpoint, load_checkpoint
+from radwright.inference.consensus import choose
+from radwright.metrics.cider import DocumentFrequency
+from radwright.text.cleaning import clean_report
 from radwright.types import Batch, Decodable, Report, Skipped, Study, Tokenizer
 
 
@@ -77,6 +81,13 @@ class Predictor:
         views = self._views(study)
         if isinstance(views, Skipped):
             raise StudyError(f"{views.study_id}: {views.reason}")
+        if isinstance(self.decoding.strategy, Consensus):
+            # Nothing is certain before every draw has ended.
+            [outcome] = self._draft_readable([views])
+            if isinstance(outcome, Skipped):
+                raise StudyError(f"{outcome.study_id}: {outcome.reason}")
+            yield outcome
+            return
         started, token_ids = time.perf_counter(), list[int]()
         tokenizer = self.checkpoint.tokenizer
         for event in stream(self.checkpoint.model, self._batch([views]), self.decoding, **special_ids(tokenizer)):
@@ -113,9 +124,9 @@ class Predictor:
         """Drafts of a batch; where the network fails on it, each study alone, so that one costs no other its draft."""
         if not studies:
             return []
-        model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
+        model, tokenizer, frequency = self.checkpoint.model, self.checkpoint.tokenizer, self.checkpoint.frequency
         try:
-            return [*draft_batch(model, tokenizer, self._batch(studies), self.decoding)]
+            return [*draft_batch(model, tokenizer, self._batch(studies), self.decoding, frequency)]
         except StudyError as error:
             if len(studies) == 1:
                 return [Skipped(studies[0].study_id, str(error))]
@@ -129,15 +140,48 @@ def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
     return {"bos_id": tokenizer.bos_id, "eos_id": tokenizer.eos_id, "suppressed_ids": tuple(sorted(never))}
 
 
-def draft_batch(model: Decodable, tokenizer: Tokenizer, batch: Batch, decoding: DecodingConfig) -> list[Report]:
-    """Reports for a batch that is on the model's device already."""
+def draft_batch(
+    model: Decodable,
+    tokenizer: Tokenizer,
+    batch: Batch,
+    decoding: DecodingConfig,
+    frequency: DocumentFrequency | None = None,
+) -> list[Report]:
+    """Reports for a batch that is on the model's device already.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: its own.
+        batch: B studies.
+        decoding: how to read reports out.
+        frequency: of n-grams in the train reports; only a consensus asks for it.
+
+    Raises:
+        ConfigError: a consensus weighs rare n-grams and there is no ``frequency``.
+        StudyError: see ``generate``.
+    """
     started = time.perf_counter()
+    strategy = decoding.strategy
+    if isinstance(strategy, Consensus) and strategy.rarity and frequency is None:
+        raise ConfigError(
+            "decoding.strategy: this checkpoint does not know how rare n-grams are in its train reports "
+            "(document_frequency.json); say strategy.rarity=0, or decode otherwise"
+        )
     hypotheses = generate(model, batch, decoding, **special_ids(tokenizer))
+    if isinstance(strategy, Consensus):
+        known = frequency or DocumentFrequency(1, Counter())
+        hypotheses = [_consensus(hypothesis, tokenizer, known, strategy.rarity) for hypothesis in hypotheses]
     seconds = (time.perf_counter() - started) / max(1, len(batch))
     return [
         Report(study_id, tokenizer.decode(h.token_ids), h.score, seconds, len(h.token_ids), h.finished)
         for study_id, h in zip(batch.study_ids, hypotheses, strict=True)
     ]
+
+
+def _consensus(best: Hypothesis, tokenizer: Tokenizer, frequency: DocumentFrequency, rarity: float) -> Hypothesis:
+    pool = [best, *best.alternatives]
+    texts = [clean_report(tokenizer.decode(hypothesis.token_ids)) for hypothesis in pool]
+    return pool[choose(texts, frequency, rarity=rarity)]
 
 
 def _chunks(studies: Iterable[Study], size: int) -> Iterator[list[Study]]:

@@ -77,7 +77,7 @@ class Cider:
         rows = np.ones((len(hypotheses), 2))
         for row, hypothesis, texts in zip(rows, hypotheses, references, strict=True):
             draft = weigh(hypothesis, frequency, idf)
-            row[0] = 10 * sum(_similarity(draft, weigh(text, frequency, idf)) for text in texts) / len(texts)
+            row[0] = 10 * sum(similarity(draft, weigh(text, frequency, idf)) for text in texts) / len(texts)
         return rows
 
     def scores(self, sums: FloatArray) -> FloatArray:
@@ -101,7 +101,8 @@ def weigh(text: str, frequency: DocumentFrequency, idf: dict[Ngram, float]) -> W
     return Weighted(tuple(vectors), norms, counted[1].total())
 
 
-def _similarity(draft: Weighted, reference: Weighted) -> float:
+def similarity(draft: Weighted, reference: Weighted) -> float:
+    """CIDEr-D of one pair, in [0, 1]: mean over n of the clipped cosine, times the penalty of a different length."""
     total = 0.0
     for order in range(MAX_ORDER):
         theirs = reference.vectors[order]

@@ -24,12 +24,15 @@ from radwright.data.store import SUMMARY, PreparedStore
 from radwright.data.studies import Studies
 from radwright.errors import CheckpointError, ConfigError, OutputError
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
+from radwright.inference.consensus import frequency_of
+from radwright.metrics.cider import DocumentFrequency
 from radwright.runs.drafting import set_threads
 from radwright.runs.handover import hand_over, require_same_words
 from radwright.runs.provenance import provenance
 from radwright.runs.recipe import Recipe, StageConfig, stage_network
 from radwright.runs.validation import DraftValidation, ObjectiveValidation
 from radwright.tables import OBJECTIVES, resolve
+from radwright.text.cleaning import clean_report
 from radwright.text.words import WordTokenizer, frequent_words, load_tokenizer
 from radwright.training.engine import Engine
 from radwright.training.hooks import Hook, JsonlHook, PictureHook, ProgressHook, TensorBoardHook
@@ -49,6 +52,7 @@ class _Run:
     engine: Engine
     store: PreparedStore
     tokenizer: WordTokenizer
+    frequency: DocumentFrequency
     facts: Mapping[str, Any]
 
 
@@ -76,7 +80,8 @@ def train_recipe(recipe: Recipe, out: Path, *, threads: int | None = None) -> di
     engine = Engine(config)
     try:
         set_threads(threads, processes=config.processes)
-        run = _Run(recipe, out, engine, store, tokenizer, {**provenance(), "studies": _describe(store)})
+        facts = {**provenance(), "studies": _describe(store)}
+        run = _Run(recipe, out, engine, store, tokenizer, _frequency(store, recipe), facts)
         if engine.is_main:
             _write_folder(run)
         engine.barrier()
@@ -138,6 +143,14 @@ def _make_tokenizer(store: PreparedStore, recipe: Recipe) -> WordTokenizer:
         words = frequent_words(reports, min_count=config.min_count, cleaning=config.cleaning)
         return WordTokenizer.released(words, cleaning=config.cleaning)
     return WordTokenizer.build(reports, min_count=config.min_count, cleaning=config.cleaning)
+
+
+def _frequency(store: PreparedStore, recipe: Recipe) -> DocumentFrequency:
+    """How rare n-grams are in the train reports: what a consensus of drafts weighs them by."""
+    target = recipe.loading.target
+    return frequency_of(
+        clean_report(report_text(store.study(index, images=False), target)) for index in store.indices("train")
+    )
 
 
 def _describe(store: PreparedStore) -> dict[str, Any]:
@@ -259,4 +272,5 @@ class _SaveBest:
             decoding=recipe.decoding,
         )
         facts = {**self.run.facts, "seed": self.stage.train.seed, "stage": self.stage.name, "scores": dict(scores)}
-        save_checkpoint(self.path, config, model, self.run.tokenizer, facts)  # type: ignore[arg-type]
+        frequency = self.run.frequency
+        save_checkpoint(self.path, config, model, self.run.tokenizer, facts, frequency)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from radwright.data.store import PreparedStore
 from radwright.errors import StudyError
 from radwright.evaluation.validation import validation_scores
 from radwright.inference.predictor import draft_batch
+from radwright.metrics.cider import DocumentFrequency
 from radwright.runs.recipe import Recipe, StageConfig
 from radwright.text.words import WordTokenizer
 from radwright.training.engine import Engine
@@ -33,6 +34,8 @@ class _Run(Protocol):
     def store(self) -> PreparedStore: ...
     @property
     def tokenizer(self) -> WordTokenizer: ...
+    @property
+    def frequency(self) -> DocumentFrequency: ...
 
 
 class _TuneStudies:
@@ -86,7 +89,7 @@ class DraftValidation:
     def _draft(self, objective: nn.Module, studies: Sequence[Study]) -> list[Report]:
         batch = make_batch(studies, self.run.recipe.image, self.studies.loading).to(self.run.engine.device)
         model: Any = objective.model
-        return draft_batch(model, self.run.tokenizer, batch, self.decoding)
+        return draft_batch(model, self.run.tokenizer, batch, self.decoding, self.run.frequency)
 
 
 class ObjectiveValidation:
