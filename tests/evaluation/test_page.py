@@ -30,10 +30,11 @@ from radwright.evaluation.page import (
     render_page,
     write_page,
 )
-from radwright.evaluation.page.charts import nice_ticks
+from radwright.evaluation.page.charts import Lane, dot_plot, nice_ticks
 from radwright.evaluation.page.compare import Variety, compare_findings, compare_sentences
 from radwright.evaluation.page.html import escape
 from radwright.evaluation.page.sections import WARNING
+from radwright.evaluation.page.systems import Comparison, Group, render_comparison
 from radwright.evaluation.score import score
 from radwright.types import ImageInMemory, View
 
@@ -248,6 +249,32 @@ def test_dots_stand_where_the_numbers_are() -> None:
     assert [circle["cx"] for circle in reader.all("circle")] == ["50.00%", "100.00%"]
     band = next(line for line in reader.all("line") if line["class"] == "interval")
     assert (band["x1"], band["x2"]) == ("25.00%", "75.00%")
+
+
+def test_an_axis_of_differences_holds_zero_and_marks_it() -> None:
+    for values, zero in (((-0.5, -1.0), "100.00%"), ((-1.0, 1.0), "50.00%"), ((-0.25, 0.75), "25.00%")):
+        low, high = min(values), max(values)
+        plot = Reader(dot_plot("d", [Lane("a", high, low, high), Lane("b", low)]))
+        marks = [line["x1"] for line in plot.all("line") if line["class"] == "zero"]
+        assert marks == [zero] * 2
+    assert "zero" not in dot_plot("d", [Lane("a", 0.5)])
+    assert ">12<" in dot_plot("d", [Lane("a", 12)])
+    assert ">12.0<" in dot_plot("d", [Lane("a", 12.0, 11.5, 13.0)])
+
+
+def test_systems_are_compared_on_a_page_without_a_script() -> None:
+    group = Group("Scores <b>", "", [("x", [Lane("<i>one</i>", 0.5)])])
+    text = render_comparison(Comparison("T", "<u>s</u>", [group, Group("none", "", [])], {"command": "a & b"}))
+    reader = Reader(text)
+    assert "<i>one</i>" in reader.text()
+    assert "a & b" in reader.text()
+    assert "none" not in [heading.strip() for heading in reader.text().split("\n")]
+    assert not reader.all("script")
+    assert reader.text().count(WARNING) == 2
+    policy = next(
+        meta["content"] for meta in reader.all("meta") if "content" in meta and "default-src" in meta["content"]
+    )
+    assert "default-src 'none'" in policy
 
 
 def test_rows_carry_what_filters_and_orders_need() -> None:

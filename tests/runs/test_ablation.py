@@ -23,11 +23,14 @@ from safetensors.torch import load_file, save_file
 from radwright.cli.main import main
 from radwright.errors import ConfigError, OutputError, RadwrightError, ScoringError, StoreError, TrainingError
 from radwright.evaluation.score import score
+from radwright.inference.checkpoint import build_model
 from radwright.runs import ablation
 from radwright.runs.ablation import run_ablation
 from radwright.runs.ablation_recipes import AblationConfig, Derivation, System, all_systems, choose_systems
 from radwright.runs.ablation_table import Table, markdown
 from radwright.runs.commands import run_command
+from radwright.runs.recipe import stage_network
+from radwright.text.words import WordTokenizer
 from radwright.training.state import changed_keys
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +236,19 @@ def test_an_earlier_stage_than_the_one_before_is_found_in_its_own_folder(store: 
     assert [stage.name for stage in Derivation(changed, tmp_path).pretraining().recipe.stages] == ["pre", "more"]
 
 
+def test_new_networks_of_one_seed_share_their_first_numbers(store: Path, tmp_path: Path) -> None:
+    derivation = Derivation(config(store, write_recipe(tmp_path)), tmp_path / "out")
+    states = []
+    for system in all_systems()[:4]:
+        recipe = derivation.fine_tuning(system, 0).recipe
+        torch.manual_seed(recipe.stages[0].train.seed)
+        network = stage_network(recipe, recipe.stages[0])
+        states.append(build_model(*network, WordTokenizer.build(["a"], min_count=1), recipe.image).state_dict())
+    baseline = states[0]
+    assert all(torch.equal(weight, state[name]) for state in states for name, weight in baseline.items())
+    assert len(states[-1]) > len(baseline)
+
+
 def test_systems_are_chosen_by_name() -> None:
     names = [system.name for system in choose_systems(("vlci-radcare", "baseline"))]
     assert names == ["baseline-scratch", "baseline-radcare", "vlci-radcare"]
@@ -302,7 +318,7 @@ def test_the_table_says_one_seed_and_the_page_is_whole(done: tuple[Path, Ablatio
     assert "one text, best CIDEr" in text
     page = (folder / "out" / "ablation.html").read_text()
     assert "Not a medical device" in page
-    assert page.count("<figure") == 4 + 6 + 2
+    assert page.count("<figure") == 4 + 6 + 3
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from radwright.evaluation.page.charts import Lane
+from radwright.evaluation.page.sections import WARNING
 from radwright.evaluation.page.systems import Comparison, Group, render_comparison
 from radwright.runs.ablation_recipes import KINDS, System, write_text
 
@@ -29,7 +30,7 @@ COMPARED: Mapping[str, str] = {
     BASELINE: "minus the baseline from scratch",
     WITHOUT_RADCARE: "with RadCARE minus without",
 }
-_KIND_LABELS = {"baseline": "baseline", "vdm": "+VDM", "ldm": "+LDM", "vlci": "+VDM +LDM"}
+_KIND_LABELS = {"baseline": "baseline", "vdm": "+VDM", "ldm": "+LDM", "vlci": "VLCI"}
 _TRIVIAL_LABELS = {
     "constant_cider": "one text, best CIDEr",
     "constant_bleu_4": "one text, best BLEU-4",
@@ -241,7 +242,7 @@ def write_table(folder: Path, table: Table) -> None:
 
 def markdown(table: Table) -> str:
     """The tables, with what a reader must know of them."""
-    parts = [f"# Ablation of CMCRL\n\n{statement(table)}", _score_table(table)]
+    parts = [f"# Ablation of CMCRL\n\n*{WARNING}*\n\n{statement(table)}", _score_table(table)]
     parts += [_difference_table(table, metric) for metric in BEST_CONSTANT]
     parts.append(f"Signature: `{table.rows[0].signature}`")
     return "\n\n".join(parts) + "\n"
@@ -263,8 +264,8 @@ def statement(table: Table) -> str:
         + f"{table.rows[0].num_studies} studies of `{settings['split']}`, {table.seeds_in_words}; at most "
         f"{settings['minutes']:g} minutes of fine-tuning each on {table.provenance['machine']}.{pretraining} Intervals "
         "are 95 %, over studies and not over seeds. The budget is wall-clock: a system with slower steps does fewer of "
-        "them, and one that is cut short has not come to the end of its learning-rate schedule. Research only: not a "
-        "medical device, and these scores say how alike texts are, not whether a draft is right."
+        "them, and one that is cut short has not come to the end of its learning-rate schedule. "
+        "These scores say how alike texts are, not whether a draft is right."
     )
 
 
@@ -327,13 +328,20 @@ def _number(value: float | None) -> str:
 def _comparison(table: Table) -> Comparison:
     several = len(table.seeds) > 1
 
-    def lane(row: Row, interval: Interval) -> Lane:
-        label = f"{row.label} · {row.seed}" if several else row.label
-        return Lane(label, interval["value"], interval["low"], interval["high"], ours=row.pretrained)
+    def label_of(row: Row) -> str:
+        return f"{row.label} · {row.seed}" if several else row.label
 
+    def lane(row: Row, interval: Interval) -> Lane:
+        # Rounded, lest an axis spread out what is nothing but floating-point noise about 0.
+        value, low, high = (round(interval[end], 6) for end in ("value", "low", "high"))
+        return Lane(label_of(row), value, low, high, ours=row.pretrained)
+
+    # The seeds of a system one below the other, so that their spread is seen.
+    systems = list(dict.fromkeys(row.system for row in table.rows))
+    rows = sorted(table.rows, key=lambda row: systems.index(row.system))
     scores = []
     for metric, title in METRICS.items():
-        lanes = [lane(row, row.metrics[metric]) for row in table.rows if metric in row.metrics]
+        lanes = [lane(row, row.metrics[metric]) for row in rows if metric in row.metrics]
         for name, metrics in table.trivial.items():
             if metric in metrics:
                 interval = metrics[metric]
@@ -344,13 +352,18 @@ def _comparison(table: Table) -> Comparison:
     differences = []
     for metric in BEST_CONSTANT:
         for label, words in COMPARED.items():
-            shown = [row for row in table.rows if metric in row.differences.get(label, {})]
+            shown = [row for row in rows if metric in row.differences.get(label, {})]
             if shown:
                 lanes = [lane(row, row.differences[label][metric]) for row in shown]
                 differences.append((f"{METRICS[metric]} {words}", tuple(lanes)))
+    counted: Mapping[str, Sequence[float]] = {
+        "distinct drafts": [row.num_distinct for row in rows],
+        "steps within the time limit": [row.steps for row in rows],
+        "minutes": [row.minutes for row in rows],
+    }
     counts = [
-        ("distinct drafts", tuple(lane_of_count(row, row.num_distinct, several) for row in table.rows)),
-        ("steps within the time limit", tuple(lane_of_count(row, row.steps, several) for row in table.rows)),
+        (title, tuple(Lane(label_of(row), n, ours=row.pretrained) for row, n in zip(rows, numbers, strict=True)))
+        for title, numbers in counted.items()
     ]
     facts = {
         "command": table.provenance["command"],
@@ -369,8 +382,3 @@ def _comparison(table: Table) -> Comparison:
         ),
         facts=facts,
     )
-
-
-def lane_of_count(row: Row, count: float, several: bool) -> Lane:
-    """A count of a row as a dot without an interval."""
-    return Lane(f"{row.label} · {row.seed}" if several else row.label, count, ours=row.pretrained)

@@ -39,9 +39,11 @@ def dot_plot(title: str, lanes: Sequence[Lane]) -> Html:
     ends = [
         end for lane in lanes for end in (lane.value, lane.low, lane.high) if end is not None and math.isfinite(end)
     ]
-    ticks = nice_ticks(min(0.0, *ends, 0.0), max(ends, default=0.0) or 1.0, 4)
+    bottom, top = min([0.0, *ends]), max([0.0, *ends])
+    ticks = nice_ticks(bottom, top if top > bottom else 1.0, 4)
     low, high = ticks[0], ticks[-1]
-    digits = 1 if max(ends, default=0.0) >= 10 else 3
+    are_counts = all(lane.low is None and float(lane.value).is_integer() for lane in lanes)
+    digits = 0 if are_counts else 1 if top >= 10 else 3
     rows = [
         tag(
             "div",

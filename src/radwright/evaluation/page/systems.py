@@ -70,5 +70,5 @@ def _group(group: Group) -> Html:
         "section",
         tag("h2", group.title),
         tag("p", group.lead, class_="lead") if group.lead else None,
-        tag("div", *(dot_plot(title, lanes) for title, lanes in group.plots), class_="plots"),
+        tag("div", *(dot_plot(title, lanes) for title, lanes in group.plots), class_="plots wide"),
     )
