@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from radwright.nn.dropout import Dropout, dropout
+
 MASKED = -1e9
 """Score of a masked pair. Finite on purpose: a row with every key masked attends uniformly instead of becoming NaN."""
 
@@ -77,11 +79,19 @@ class MultiHeadAttention(nn.Module):
 
     def attend(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend from x (B, N, D) over given keys and values; ``mask`` is additive, broadcastable to (B, H, N, M)."""
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(
-            self.split(self.query(x)), keys, values, attn_mask=mask, dropout_p=dropout
-        )
-        return self.merge(mixed)
+        queries = self.split(self.query(x))
+        rate = self.dropout if self.training else 0.0
+        if rate and x.device.type == "cpu":
+            # There the fused form has no dropout and falls back to this one, with slower draws.
+            return self.merge(self._maps(queries, keys, mask) @ values)
+        return self.merge(F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=rate))
+
+    def _maps(self, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+        # The queries are scaled, not the scores: they are many times smaller.
+        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+        if mask is not None:
+            scores = scores + mask
+        return dropout(scores.softmax(-1), self.dropout, self.training)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend from x (B, N, D) over memory (B, M, D)."""
@@ -89,12 +99,8 @@ class MultiHeadAttention(nn.Module):
 
     def with_maps(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As ``forward``, and the attention maps (B, H, N, M) after dropout, which the causal modules read."""
-        queries, (keys, values) = self.split(self.query(x)), self.keys_values(memory)
-        # The queries are scaled, not the scores: they are many times smaller.
-        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
-        if mask is not None:
-            scores = scores + mask
-        maps = F.dropout(scores.softmax(-1), self.dropout, self.training)
+        keys, values = self.keys_values(memory)
+        maps = self._maps(self.split(self.query(x)), keys, mask)
         return self.merge(maps @ values), maps
 
 
@@ -105,7 +111,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.up = linear(dim, hidden_dim)
         self.down = linear(hidden_dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
@@ -122,7 +128,7 @@ class EncoderLayer(nn.Module):
         self.attention = MultiHeadAttention(dim, num_heads, dropout)
         self.feed_forward_norm = norm(dim)
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D); ``mask`` additive, broadcastable to (B, H, N, N)."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from radwright.nn.attention import MASKED, FeedForward, MultiHeadAttention, linear
+from radwright.nn.dropout import Dropout
 from radwright.nn.positions import sincos_1d
 
 
@@ -22,7 +23,7 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, dim)
         self.norm = norm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.scale = math.sqrt(dim)
 
     def forward(self, token_ids: Tensor, offset: int = 0) -> Tensor:
@@ -44,7 +45,7 @@ class DecoderLayer(nn.Module):
         self.cross_attention = MultiHeadAttention(dim, num_heads, dropout)
         self.feed_forward_norm = norm(dim)
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor, memory_BND: Tensor, self_mask: Tensor, cross_mask: Tensor | None) -> Tensor:
         """Teacher-forced: all T tokens at once. Masks are additive, broadcastable to (B, H, T, T) and (B, H, T, N)."""
@@ -71,6 +72,11 @@ class DecoderLayer(nn.Module):
         return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD)), (keys, values)
 
 
+def all_in_order(studies_C: Tensor, num_studies: int) -> bool:
+    """Whether a choice of studies is all of them in their order, so that what their beams share needs no copy."""
+    return len(studies_C) == num_studies and studies_C.tolist() == list(range(num_studies))
+
+
 @dataclass(frozen=True, slots=True)
 class DecoderCache:
     """What the decoder remembers between steps: a value, passed in and out.
@@ -90,9 +96,7 @@ class DecoderCache:
     def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> DecoderCache:
         """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
         row_C1 = studies_C.unsqueeze(1)
-        same = len(studies_C) == self.cross_keys_values[0][0].shape[0] and bool(
-            (studies_C == torch.arange(len(studies_C), device=studies_C.device)).all()
-        )
+        same = all_in_order(studies_C, self.cross_keys_values[0][0].shape[0])
         return replace(
             self,
             self_keys_values=tuple((k[row_C1, parents_CW], v[row_C1, parents_CW]) for k, v in self.self_keys_values),

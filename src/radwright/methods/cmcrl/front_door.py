@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from radwright.nn.attention import MASKED, linear
+from radwright.nn.decoder import all_in_order
 
 
 class Projection(nn.Module):
@@ -164,9 +165,10 @@ class FrontDoorState:
     def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> Self:
         """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
         row_C1 = studies_C.unsqueeze(1)
+        same = all_in_order(studies_C, len(self.mediators_BKD))
         return type(self)(
-            self.mediators_BKD[studies_C],
-            self.queries_BKD[studies_C],
+            self.mediators_BKD if same else self.mediators_BKD[studies_C],
+            self.queries_BKD if same else self.queries_BKD[studies_C],
             self.peak_BWK[row_C1, parents_CW],
             self.denominator_BWK[row_C1, parents_CW],
             self.numerator_BWKD[row_C1, parents_CW],

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from radwright.nn.attention import FeedForward, MultiHeadAttention, additive, linear
+from radwright.nn.dropout import Dropout, dropout
 
 
 def cls_rollout(maps: list[Tensor]) -> Tensor:
@@ -47,7 +48,7 @@ class CounterfactualLayer(nn.Module):
         self.attention = MultiHeadAttention(dim, num_heads, dropout)
         self.feed_forward_norm = norm(dim)
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
@@ -57,8 +58,8 @@ class CounterfactualLayer(nn.Module):
         keys, values = attention.keys_values(normed)
         scores = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
         rate = attention.dropout
-        main = attention.merge(F.dropout((-scores).softmax(-1), rate, self.training) @ values)
-        complement = attention.merge(F.dropout(scores.softmax(-1), rate, self.training) @ values)
+        main = attention.merge(dropout((-scores).softmax(-1), rate, self.training) @ values)
+        complement = attention.merge(dropout(scores.softmax(-1), rate, self.training) @ values)
         x = x + self.dropout(main)
         x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         complement = complement + self.dropout(self.feed_forward(self.feed_forward_norm(complement)))
@@ -182,7 +183,7 @@ class CrossLayer(nn.Module):
         self.attention = MultiHeadAttention(dim, num_heads, dropout)
         self.feed_forward_norm = norm(dim)
         self.feed_forward = FeedForward(dim, hidden_dim, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x (B, L, D), y (B, M, D) or (1, M, D)."""

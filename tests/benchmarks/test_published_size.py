@@ -1,0 +1,54 @@
+"""The speed benchmarks run on a toy network and print what they promise; no test looks at a clock."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(script: str, *options: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / script), "--tiny", "--threads", "1", "--rounds", "1", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "keys"),
+    [
+        ("generation.py", ["cpu_s_per_study_batch1", "cpu_s_per_study_batch16", "peak_mb_batch1"]),
+        ("training_step.py", ["cpu_s_per_step", "peak_mb"]),
+    ],
+)
+def test_json_holds_the_promised_numbers(script: str, keys: list[str]) -> None:
+    found = json.loads(run(script, "--json"))
+    assert list(found) == keys
+    assert all(value > 0 for value in found.values())
+
+
+@pytest.mark.slow
+def test_table_names_every_part_and_its_floor() -> None:
+    out = run("training_step.py")
+    assert all(word in out for word in ("forward", "backward", "optimiser", "floor", "GFLOP"))
+    out = run("generation.py")
+    assert all(word in out for word in ("stem", "encoder", "mediators", "decoder", "floor", "GB/s"))
+
+
+def test_published_size_is_the_default_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from published_size import PUBLISHED, Ids
+
+    from radwright.methods.cmcrl.vlci import VlciConfig
+
+    config = VlciConfig.parse(PUBLISHED.network, where="test")
+    assert (config.dim, config.num_heads, config.hidden_dim) == (512, 8, 2048)
+    assert (config.num_encoder_layers, config.num_decoder_layers) == (3, 3)
+    assert config.visual
+    assert config.linguistic
+    stem = config.backbone.plain()
+    assert (stem["depth"], stem["num_stages"], stem["in_channels"]) == (101, 3, 3)
+    assert Ids(PUBLISHED.num_words + 4).vocab_size == 4351
