@@ -49,7 +49,7 @@ class Ids:
 def build(changes: dict[str, Any] | None = None, **settings: Any) -> RadCareObjective:
     torch.manual_seed(7)
     model = RadCare(RadCareConfig.parse(NETWORK | (changes or {}), where="test"), Ids(), size_px=64)
-    objective = RadCareObjective(model, RadCareObjectiveConfig.parse({"mask_ratio": 0.7} | settings, where="test"))
+    objective = RadCareObjective(model, RadCareObjectiveConfig.parse({"mask_ratio": 0.7, "lot": False} | settings, where="test"))
     return objective.double().eval()
 
 
@@ -310,6 +310,33 @@ def test_sums_of_single_studies_are_the_batch(one_view: bool) -> None:
         total = sum(objective(one)[task].item() for one in singles if task in objective(one))
         assert together[task].item() == pytest.approx(total, abs=1e-9)
         assert counts[task] == sum(objective.counts(one)[task] for one in singles)
+
+
+@torch.no_grad()
+def test_the_lot_gives_each_study_its_tasks_and_counts_agree() -> None:
+    """Studies add up to the batch, an incomplete one is never idle, and shares are those of the released draw."""
+    objective, batch = build(lot=True), incomplete()
+    taken: dict[str, float] = dict.fromkeys(objective.weights, 0.0)
+    num_draws = 80
+    for draw in range(num_draws):
+        seeded = replace(batch, seeds_B=torch.arange(len(batch)) + 1000 * draw)
+        counts, sums = objective.counts(seeded), objective(seeded)
+        assert {name for name, count in counts.items() if count} == set(sums)
+        singles = [objective(alone(seeded, row)) for row in range(len(batch))]
+        for name, total in sums.items():
+            assert total.item() == pytest.approx(sum(float(one.get(name, 0.0)) for one in singles), abs=1e-9)
+        whole = singles[int((batch.has_image_B & batch.has_report_B).nonzero()[0])]
+        for name in whole:
+            taken[name] += 1 / num_draws
+        assert set(whole) in ({"vt2t", "vt2v"}, {"v2v"}, {"t2t"})
+        for row in range(len(batch)):
+            if not bool(batch.has_report_B[row]):
+                assert set(singles[row]) == {"v2v"}
+            if not bool(batch.has_image_B[row]):
+                assert set(singles[row]) == {"t2t"}
+    assert taken["vt2t"] == taken["vt2v"] == pytest.approx(0.5, abs=0.2)
+    assert taken["v2v"] == pytest.approx(0.25, abs=0.17)
+    assert taken["t2t"] == pytest.approx(0.25, abs=0.17)
 
 
 def test_incomplete_studies_contribute_where_they_can() -> None:

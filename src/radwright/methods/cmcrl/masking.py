@@ -90,12 +90,14 @@ class Draws:
     Attributes:
         used_BV: bool, the views that are looked at.
         cut_B: float64 in [0, 1), where a report is cut.
+        lot_B: float64 in [0, 1), which task a study takes part in.
         noise_IP: float64 in [0, 1) per used image and patch, studies in order, views in order.
         low_I: float64 in [0, 1) per used image: shown degraded where it lies below the share.
     """
 
     used_BV: Tensor
     cut_B: Tensor
+    lot_B: Tensor
     noise_IP: Tensor
     low_I: Tensor
 
@@ -110,19 +112,21 @@ def draw_from(batch: Batch, num_patches: int, *, one_view: bool) -> Draws:
     """
     seeds = [_id_seed(study_id) for study_id in batch.study_ids] if batch.seeds_B is None else batch.seeds_B.tolist()
     used_BV = batch.view_mask_BV.cpu().clone()
-    cuts, noise, low = [], [], []
+    cuts, lots, noise, low = [], [], [], []
     for row, seed in enumerate(seeds):
         generator = torch.Generator().manual_seed(seed)
-        view, cut = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        view, cut, lot = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
         places = used_BV[row].nonzero().flatten()
         if one_view and len(places):
             used_BV[row] = False
             used_BV[row, places[int(view * len(places))]] = True
         cuts.append(cut)
+        lots.append(lot)
         shape = (int(used_BV[row].sum()), num_patches)
         noise.append(torch.rand(shape, generator=generator, dtype=torch.float64))
         low.append(torch.rand(shape[0], generator=generator, dtype=torch.float64))
-    return Draws(used_BV, torch.tensor(cuts, dtype=torch.float64), torch.cat(noise), torch.cat(low))
+    cut_B, lot_B = (torch.tensor(drawn, dtype=torch.float64) for drawn in (cuts, lots))
+    return Draws(used_BV, cut_B, lot_B, torch.cat(noise), torch.cat(low))
 
 
 def _id_seed(study_id: str) -> int:

@@ -50,9 +50,9 @@ class TaskWeights(Config):
     """Go on with the report, from image and beginning."""
     vt2v: float = Field(default=1.0, ge=0.0)
     """Restore hidden patches, from visible ones and the report."""
-    v2v: float = Field(default=0.5, ge=0.0)
+    v2v: float = Field(default=1.0, ge=0.0)
     """Restore hidden patches, from visible ones."""
-    t2t: float = Field(default=0.5, ge=0.0)
+    t2t: float = Field(default=1.0, ge=0.0)
     """Go on with the report, from its beginning."""
     words: float = Field(default=0.0, ge=0.0)
     """Say from the stem's features which words the report asserts and which it denies (ours; needs the network's
@@ -63,8 +63,10 @@ class RadCareObjectiveConfig(Config):
     """What is hidden, and what each task counts."""
 
     tasks: TaskWeights = TaskWeights()
-    """Weights. The defaults are the expectation of the released draw of a batch's task: VT->T and VT->V half of the
-    time, V->V and T->T a quarter each."""
+    """Weights (as released: none, all tasks alike). A study whose task is switched off sits the step out."""
+    lot: bool = True
+    """Each study takes part in VT->T and VT->V with probability 1/2, in V->V or in T->T with 1/4 (as released, where
+    the lot falls once for a whole batch); an incomplete study always in the task it can. False: in all it can."""
     degraded_share: float = Field(default=1.0, ge=0.0, le=1.0)
     """Share of the images that all tasks see in half the resolution (as released: all; 0: none). The original is
     what is restored. Restorations are judged on degraded images only."""
@@ -102,8 +104,8 @@ class RadCareObjective(nn.Module):
     """Weighted sum of the four tasks, each a mean over its targets.
 
     As released, a batch gets one task by lot (VT->T and then VT->V, V->V, or T->T), and every task is an optimiser step
-    of its own. Ours: every step runs all tasks with the weights of that lot's expectation, and they share one pass of
-    the stem. As released the loss is unweighted and EOS is never a target; corrected: it is.
+    of its own. Ours: the lot falls for each study, so that every step trains all tasks, and they share one pass of the
+    stem. As released EOS is never a target; corrected: it is.
 
     A study without image takes part in T->T only, one without report in V->V only; a report of fewer than three words
     is left out of the two tasks that cut it.
@@ -138,36 +140,33 @@ class RadCareObjective(nn.Module):
     def counts(self, batch: Batch) -> dict[str, float]:
         """Targets per task: words of the rests with their EOS, or hidden patches."""
         draws = self._draw(batch)
-        cut_B = self._cuts(batch, draws)
-        has_image_B, num_hidden = draws.used_BV.any(1), self.num_patches - self.num_kept
-        rest_B = torch.zeros_like(cut_B) if batch.lengths_B is None else (batch.lengths_B.cpu() - cut_B) * (cut_B > 0)
+        return self._counts(batch, draws, self._parts(batch, draws, lot=self.config.lot))
+
+    def _counts(self, batch: Batch, draws: Draws, parts: Mapping[str, Tensor]) -> dict[str, float]:
         images_B = draws.used_BV.sum(1)
-        counts = {
-            "vt2t": float(rest_B[has_image_B].sum()),
-            "vt2v": float(images_B[batch.has_report_B.cpu()].sum() * num_hidden),
-            "v2v": float(images_B.sum() * num_hidden),
-            "t2t": float(rest_B.sum()),
-            "words": float((has_image_B & batch.has_report_B.cpu()).sum()),
-        }
-        return {name: counts[name] for name in self.weights}
+        rest_B = (0 if batch.lengths_B is None else batch.lengths_B.cpu()) - self._cuts(batch, draws)
+        targets_B = {"vt2t": rest_B, "t2t": rest_B, "words": torch.ones_like(images_B)}
+        hidden_B = images_B * (self.num_patches - self.num_kept)
+        return {name: float(targets_B.get(name, hidden_B)[parts[name]].sum()) for name in self.weights}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Sum per task: cross-entropy in nats over words, or over hidden patches the mean squared error of a patch.
 
         A task without a target in this batch is left out.
         """
-        return self._sums(batch, self._draw(batch))
+        draws = self._draw(batch)
+        return self._sums(batch, draws, self._parts(batch, draws, lot=self.config.lot))
 
-    def _sums(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+    def _sums(self, batch: Batch, draws: Draws, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         seen = self._look(batch, draws)
         sums: dict[str, Tensor] = {}
         for name in self.weights:
             if name == "words":
-                total = self._words(batch, seen)
+                total = self._words(batch, seen, parts[name])
             elif name in {"vt2t", "t2t"}:
-                total = self._continue(batch, self._cuts(batch, draws), seen if name == "vt2t" else None, name)
+                total = self._continue(batch, self._cuts(batch, draws), seen if name == "vt2t" else None, parts[name])
             else:
-                restored = self._restore(batch, seen, name)
+                restored = self._restore(batch, seen, parts[name], reads_report=name == "vt2v")
                 total = None if restored is None or seen is None else _squared_error(*restored, seen)
             if total is not None:
                 sums[name] = total
@@ -185,7 +184,8 @@ class RadCareObjective(nn.Module):
         draws = self._draw(batch)
         if self.config.degraded_share:
             draws = replace(draws, low_I=torch.zeros_like(draws.low_I))
-        counts, sums = self.counts(batch), self._sums(batch, draws)
+        parts = self._parts(batch, draws, lot=False)
+        counts, sums = self._counts(batch, draws, parts), self._sums(batch, draws, parts)
         judged = {name: (float(sums[name]), counts[name]) for name in sums}
         if {"v2v", "vt2v"} & self.weights.keys() and draws.used_BV.any():
             images_I1SS = batch.images_BV1SS[draws.used_BV.to(batch.view_mask_BV.device)]
@@ -215,8 +215,10 @@ class RadCareObjective(nn.Module):
         shown, masked = self._patches(shown_I1SS), seen.mask.masked_IP.unsqueeze(-1)
         gray_IPX = self._patches(torch.full_like(shown_I1SS, 0.5))
         panels = [images_I1SS, shown_I1SS, self._images(torch.where(masked, gray_IPX, shown))]
+        parts = self._parts(batch, draws, lot=False)
         for name in ("v2v", "vt2v"):
-            hidden_IPX, restored = gray_IPX.clone(), self._restore(batch, seen, name)
+            hidden_IPX = gray_IPX.clone()
+            restored = self._restore(batch, seen, parts[name], reads_report=name == "vt2v")
             if restored is not None:
                 hidden_IPX[restored[1]] = restored[0].to(hidden_IPX.dtype)
             panels.append(self._images(torch.where(masked, hidden_IPX, shown)))
@@ -229,6 +231,26 @@ class RadCareObjective(nn.Module):
 
     def _draw(self, batch: Batch) -> Draws:
         return draw_from(batch, self.num_patches, one_view=self.config.one_view)
+
+    def _parts(self, batch: Batch, draws: Draws, *, lot: bool) -> dict[str, Tensor]:
+        """Task -> bool (B,) on the CPU: the studies that take part in it."""
+        has_image_B, has_report_B = draws.used_BV.any(1), batch.has_report_B.cpu()
+        can_be_cut_B = self._cuts(batch, draws) > 0
+        parts = {
+            "vt2t": has_image_B & can_be_cut_B,
+            "vt2v": has_image_B & has_report_B,
+            "v2v": has_image_B,
+            "t2t": can_be_cut_B,
+            "words": has_image_B & has_report_B,
+        }
+        if lot:
+            whole_B = has_image_B & has_report_B
+            joint_B, alone_B = draws.lot_B < 0.5, draws.lot_B < 0.75
+            parts["vt2t"] &= joint_B
+            parts["vt2v"] &= joint_B
+            parts["v2v"] &= (~joint_B & alone_B) | ~whole_B
+            parts["t2t"] &= ~alone_B | ~whole_B
+        return parts
 
     def _patches(self, images_I1SS: Tensor) -> Tensor:
         """Normalised patches (I, P, X) of gray images in [0, 1]."""
@@ -266,14 +288,14 @@ class RadCareObjective(nn.Module):
         low_I = (draws.low_I < self.config.degraded_share).to(images_I1SS.device)
         return torch.where(low_I[:, None, None, None], degrade(images_I1SS), images_I1SS)
 
-    def _words(self, batch: Batch, seen: _Seen | None) -> Tensor | None:
-        """Summed binary cross-entropy over all words, of studies with an image and a report."""
+    def _words(self, batch: Batch, seen: _Seen | None, part_B: Tensor) -> Tensor | None:
+        """Summed binary cross-entropy over all words."""
         head, ids_BT, lengths_B = self.model.report_words, batch.token_ids_BT, batch.lengths_B
         if seen is None or head is None or ids_BT is None or lengths_B is None:
             return None
         positions_I = batch.positions_BV[seen.used_BV]
         logits_B2U = head(seen.features_IPC, positions_I, seen.study_I, len(batch)).float()
-        wanted_B = (seen.used_BV.any(1) & batch.has_report_B.to(ids_BT.device)).nonzero().flatten()
+        wanted_B = part_B.nonzero().flatten().to(ids_BT.device)
         if not len(wanted_B):
             return None
         targets = head.targets(ids_BT[wanted_B], lengths_B[wanted_B]).float()
@@ -289,19 +311,13 @@ class RadCareObjective(nn.Module):
         cut_B = 2 + (draws.cut_B * (words_B - 2)).long()
         return torch.where(words_B >= MIN_WORDS, cut_B, torch.zeros_like(cut_B))
 
-    def _continue(self, batch: Batch, cut_B: Tensor, seen: _Seen | None, name: str) -> Tensor | None:
-        """Summed cross-entropy of the reports' rests; over studies with an image if the task looks at them."""
+    def _continue(self, batch: Batch, cut_B: Tensor, seen: _Seen | None, part_B: Tensor) -> Tensor | None:
+        """Summed cross-entropy of the reports' rests, behind the images of ``seen``."""
         ids_BT, lengths_B = batch.token_ids_BT, batch.lengths_B
-        if ids_BT is None or lengths_B is None or (name == "vt2t" and seen is None):
+        if ids_BT is None or lengths_B is None or not part_B.any():
             return None
         device = ids_BT.device
-        cut_B = cut_B.to(device)
-        wanted_B = cut_B > 0
-        if seen is not None:
-            wanted_B = wanted_B & torch.zeros_like(wanted_B).index_fill(0, seen.study_I, True)
-        rows_R = wanted_B.nonzero().flatten()
-        if not len(rows_R):
-            return None
+        rows_R, cut_B = part_B.nonzero().flatten().to(device), cut_B.to(device)
         ids_RT, cut_R, length_R = ids_BT[rows_R], cut_B[rows_R], lengths_B[rows_R]
         visual, visual_valid = _no_vision(self.model, len(rows_R)) if seen is None else _side_by_side(seen, rows_R)
         visual, visual_valid = self.model.with_cls(visual), F.pad(visual_valid, (1, 0), value=True)
@@ -319,19 +335,19 @@ class RadCareObjective(nn.Module):
         logits = logits.float() if logits.dtype in {torch.bfloat16, torch.float16} else logits
         return F.cross_entropy(logits, targets_RT[real_RT], reduction="sum")
 
-    def _restore(self, batch: Batch, seen: _Seen | None, name: str) -> tuple[Tensor, Tensor] | None:
+    def _restore(
+        self, batch: Batch, seen: _Seen | None, part_B: Tensor, *, reads_report: bool
+    ) -> tuple[Tensor, Tensor] | None:
         """Restored patches (J, P, X) and the used images they belong to, int64 (J,)."""
         if seen is None:
             return None
-        images_J = torch.arange(len(seen.study_I), device=seen.study_I.device)
-        if name == "vt2v":
-            images_J = images_J[batch.has_report_B.to(images_J.device)[seen.study_I]]
+        images_J = part_B.to(seen.study_I.device)[seen.study_I].nonzero().flatten()
         if not len(images_J):
             return None
         mask = seen.mask.rows(images_J)
         visible = self.model.with_cls(mask.keep(seen.tokens_IPD[images_J]))
         num_visual = visible.shape[1]
-        if name == "v2v":
+        if not reads_report:
             return self.model.restore(self.model.encode(visible, num_visual), mask), images_J
         assert batch.token_ids_BT is not None
         assert batch.lengths_B is not None
