@@ -49,7 +49,9 @@ class Ids:
 def build(changes: dict[str, Any] | None = None, **settings: Any) -> RadCareObjective:
     torch.manual_seed(7)
     model = RadCare(RadCareConfig.parse(NETWORK | (changes or {}), where="test"), Ids(), size_px=64)
-    objective = RadCareObjective(model, RadCareObjectiveConfig.parse({"mask_ratio": 0.7, "lot": False} | settings, where="test"))
+    objective = RadCareObjective(
+        model, RadCareObjectiveConfig.parse({"mask_ratio": 0.7, "lot": False} | settings, where="test")
+    )
     return objective.double().eval()
 
 

@@ -247,6 +247,36 @@ def test_gradients_are_finite_and_reach_every_parameter() -> None:
     assert embedding.grad is not None
 
 
+def test_word_dropout_hides_words_read_and_keeps_every_target() -> None:
+    """Hidden are a share of the words that are read, never BOS nor a target, and nothing outside training."""
+    model, batch = build(), random_batch()
+    objective = TeacherForcing(model, TeacherForcingConfig(word_dropout=0.5))
+    seen: list[Batch] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    plain = TeacherForcing(model, TeacherForcingConfig())(batch)["report"]
+    assert torch.equal(objective.eval()(batch)["report"], plain)
+    seen.clear()
+    torch.manual_seed(0)
+    objective.train()(batch)
+    ids, read = batch.token_ids_BT, seen[0].token_ids_BT
+    assert ids is not None
+    assert read is not None
+    changed = read != ids
+    assert 0.2 < changed.float().mean() < 0.7
+    assert (read[changed] == 0).all()
+    assert torch.equal(read[:, 0], ids[:, 0])
+    assert objective.counts(batch) == {"report": 20.0}
+    # Hiding every word's id from the input leaves the targets: the loss still depends on them.
+    other = replace(batch, token_ids_BT=ids.clone())
+    assert other.token_ids_BT is not None
+    other.token_ids_BT[0, 5] = 22 if int(ids[0, 5]) != 22 else 21
+    model.eval()
+    torch.manual_seed(0)
+    first = objective(batch)["report"]
+    torch.manual_seed(0)
+    assert not torch.equal(first, objective(other)["report"])
+
+
 def test_end_of_report_is_supervised_and_padding_is_not() -> None:
     model, batch = build(), random_batch()
     objective = TeacherForcing(model, TeacherForcingConfig())

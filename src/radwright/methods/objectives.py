@@ -6,8 +6,11 @@ Shape legend: B studies, T report tokens, U vocabulary size.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +24,9 @@ class TeacherForcingConfig(Config):
 
     label_smoothing: float = 0.0
     """Share of the target's probability spread over the vocabulary (as released: 0)."""
+    word_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the words read (never of those to be written) that are hidden behind PAD (as released: 0). A word whose
+    predecessors are missing has to be found in the image (Bowman et al. 2016, for the same weakness)."""
 
 
 class TeacherForcing(nn.Module):
@@ -50,7 +56,7 @@ class TeacherForcing(nn.Module):
         """Summed cross-entropy over the targets."""
         lengths_B = _lengths(batch)
         assert batch.token_ids_BT is not None
-        logits_BTU = self.model(batch)
+        logits_BTU = self.model(self._with_hidden_words(batch))
         targets_BT = batch.token_ids_BT[:, 1:]
         position_T = torch.arange(targets_BT.shape[1], device=targets_BT.device)
         real_BT = position_T < (lengths_B - 1).unsqueeze(1)
@@ -61,6 +67,16 @@ class TeacherForcing(nn.Module):
             label_smoothing=self.config.label_smoothing,
         )
         return {"report": loss_N.sum()}
+
+    def _with_hidden_words(self, batch: Batch) -> Batch:
+        """The batch with a share of its reports' words behind PAD; never BOS, and only in training."""
+        ids_BT = batch.token_ids_BT
+        if not self.training or not self.config.word_dropout or ids_BT is None:
+            return batch
+        hidden_BT = torch.rand(ids_BT.shape, device=ids_BT.device) < self.config.word_dropout
+        hidden_BT[:, 0] = False
+        pad_id: Any = self.model.pad_id
+        return replace(batch, token_ids_BT=ids_BT.masked_fill(hidden_BT, pad_id))
 
 
 def _lengths(batch: Batch) -> Tensor:
