@@ -15,7 +15,7 @@ from radwright.data.loading import LoadedStudy, LoadingConfig, collate, load_stu
 from radwright.decoding.config import Consensus, DecodingConfig
 from radwright.decoding.generate import Hypothesis, generate
 from radwright.decoding.stream import stream
-from radwright.errors import ConfigError, StudyError
+from radwright.errors import CheckpointError, ConfigError, StudyError
 from radwright.inference.checkpoint import Checkpoint, load_checkpoint
 from radwright.inference.consensus import choose
 from radwright.metrics.cider import DocumentFrequency
@@ -31,6 +31,9 @@ class Predictor:
         decoding: another way to read reports out than the checkpoint's own.
         batch_size: studies decoded at once.
         num_decoders: threads that decode images while the network works.
+
+    Raises:
+        CheckpointError: the network writes no reports (a pre-training stage).
     """
 
     def __init__(
@@ -41,11 +44,17 @@ class Predictor:
         batch_size: int = 16,
         num_decoders: int = 2,
     ) -> None:
+        if not isinstance(checkpoint.model, Decodable):
+            raise CheckpointError(
+                f"{checkpoint.path}: is a checkpoint of {checkpoint.config.method!r}, which writes no reports by itself; "
+                "fine-tune from it (init_from), and give that run's best"
+            )
         self.checkpoint = checkpoint
         self.decoding = checkpoint.config.decoding if decoding is None else decoding
         self.batch_size = batch_size
         self.num_decoders = num_decoders
-        self.device = next(checkpoint.model.parameters()).device
+        network: Any = checkpoint.model
+        self.device = next(network.parameters()).device
 
     @classmethod
     def load(cls, path: Path, *, device: str = "cpu", decoding: DecodingConfig | None = None) -> Predictor:

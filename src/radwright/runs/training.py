@@ -271,6 +271,8 @@ class _SaveBest:
             max_views=recipe.loading.max_views,
             decoding=recipe.decoding,
         )
-        facts = {**self.run.facts, "seed": self.stage.train.seed, "stage": self.stage.name, "scores": dict(scores)}
+        stores = [self.run.store, *map(PreparedStore, self.stage.extra_stores)]
+        studies = {**self.run.facts["studies"], **JoinedStores(stores).terms}
+        facts = {**self.run.facts, "studies": studies, "seed": self.stage.train.seed, "stage": self.stage.name, "scores": dict(scores)}
         frequency = self.run.frequency
         save_checkpoint(self.path, config, model, self.run.tokenizer, facts, frequency)  # type: ignore[arg-type]

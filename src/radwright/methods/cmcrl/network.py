@@ -8,7 +8,7 @@ Shape legend: I images, S image side, G patches per side, P = G * G patches per 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import SerializeAsAny, field_validator, model_validator
@@ -25,10 +25,24 @@ from radwright.nn.resnet import ResNetConfig
 from radwright.tables import BACKBONES, resolve
 from radwright.types import VIEW_POSITIONS, Tokenizer
 
+RELEASED: dict[str, Any] = {
+    "gated": False,
+    "causal_linguistic": False,
+    "view_embedding": False,
+    "released_norm": True,
+    "released_masks": True,
+}
+"""What ``preset: released`` makes the default: no gate, the leaking linguistic form, the authors' norm and masks."""
+RELEASED_BACKBONE: dict[str, Any] = {"in_channels": 3, "min_images_for_batch_statistics": 0}
+"""The same inside ``backbone``: ImageNet's three channels, batch norm trained on batches of any size."""
+
 
 class NetworkConfig(Config):
     """Sizes and forms of the shared parts."""
 
+    preset: Literal["corrected", "released"] = "corrected"
+    """Decides the defaults of the fields that differ from the release (``RELEASED``); a field that is given wins.
+    ``released`` loads the authors' weights and repeats their numbers, their defects included."""
     backbone: SerializeAsAny[BackboneConfig] = ResNetConfig()
     """Image stem; ``name`` picks it from the table of backbones."""
     dim: int = 512
@@ -47,6 +61,16 @@ class NetworkConfig(Config):
     """Add a learnt embedding for frontal, lateral, unknown (corrected). False: views share everything."""
     released_norm: bool = False
     """Layer norm with the unbiased deviation, epsilon outside the root (as released)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("preset") != "released":
+            return values
+        backbone = values.get("backbone", {"name": "resnet"})
+        filled = RELEASED_BACKBONE | backbone if isinstance(backbone, dict) else backbone
+        defaults = {key: value for key, value in RELEASED.items() if key in cls.model_fields}
+        return defaults | values | {"backbone": filled}
 
     @field_validator("backbone", mode="before")
     @classmethod

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from radwright.errors import ConfigError, StudyError
@@ -24,24 +23,10 @@ from radwright.nn.attention import MASKED, additive
 from radwright.nn.decoder import DecoderCache
 from radwright.types import Batch, Tokenizer
 
-RELEASED: dict[str, Any] = {
-    "gated": False,
-    "causal_linguistic": False,
-    "view_embedding": False,
-    "released_norm": True,
-    "released_masks": True,
-}
-"""What ``preset: released`` makes the default: no gate, the leaking linguistic form, the authors' norm and masks."""
-RELEASED_BACKBONE: dict[str, Any] = {"in_channels": 3, "min_images_for_batch_statistics": 0}
-"""The same inside ``backbone``: ImageNet's three channels, batch norm trained on batches of any size."""
-
 
 class VlciConfig(NetworkConfig):
     """The network. Defaults are the ``corrected`` preset at the published size; ``preset: released`` moves them."""
 
-    preset: Literal["corrected", "released"] = "corrected"
-    """Decides the defaults of the fields that differ from the release (``RELEASED``); a field that is given wins.
-    ``released`` loads the authors' weights and repeats their numbers, their defects included."""
     visual: bool = True
     """Visual deconfounding (VDM): front-door intervention on the encoded image."""
     linguistic: bool = True
@@ -60,15 +45,6 @@ class VlciConfig(NetworkConfig):
     """LDM reads words up to the present one only (corrected). False: all words, the released leak."""
     released_masks: bool = False
     """Masks of the released code, in which id 0 is BOS, EOS and PAD (see docs/released.md)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("preset") != "released":
-            return values
-        backbone = values.get("backbone", {"name": "resnet"})
-        filled = RELEASED_BACKBONE | backbone if isinstance(backbone, dict) else backbone
-        return RELEASED | values | {"backbone": filled}
 
 
 @dataclass(frozen=True, slots=True)
