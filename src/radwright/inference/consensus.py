@@ -14,22 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from radwright.errors import CheckpointError
-from radwright.metrics.cider import DocumentFrequency, similarity, weigh
+from radwright.metrics.cider import ALIKE, DocumentFrequency, similarity, weigh
 
 FILE_NAME = "document_frequency.json"
 MAX_NGRAMS = 200_000
 """At most so many n-grams are kept in a checkpoint, the most frequent ones; all others count as seen once."""
-
-
-class _Alike(DocumentFrequency):
-    """Every n-gram weighs the same."""
-
-    def weight(self, ngram: Any) -> float:
-        """1."""
-        return 1.0
-
-
-_ALIKE = _Alike(1, Counter())
 
 
 def frequency_of(reports: Iterable[str]) -> DocumentFrequency:
@@ -54,7 +43,7 @@ def choose(drafts: Sequence[str], frequency: DocumentFrequency, *, rarity: float
     votes = Counter(drafts)
     texts = list(votes)
     totals = dict.fromkeys(texts, 0.0)
-    for share, weights in ((rarity, frequency), (1.0 - rarity, _ALIKE)):
+    for share, weights in ((rarity, frequency), (1.0 - rarity, ALIKE)):
         if not share:
             continue
         idf: dict[Any, float] = {}

@@ -46,8 +46,8 @@ class Predictor:
     ) -> None:
         if not isinstance(checkpoint.model, Decodable):
             raise CheckpointError(
-                f"{checkpoint.path}: is a checkpoint of {checkpoint.config.method!r}, which writes no reports by itself; "
-                "fine-tune from it (init_from), and give that run's best"
+                f"{checkpoint.path}: is a checkpoint of {checkpoint.config.method!r}, which writes no reports by "
+                "itself; fine-tune from it (init_from), and give that run's best"
             )
         self.checkpoint = checkpoint
         self.decoding = checkpoint.config.decoding if decoding is None else decoding

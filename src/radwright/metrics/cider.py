@@ -45,6 +45,18 @@ class DocumentFrequency:
         return math.log(self.num_studies) - math.log(max(1, self.counts[ngram]))
 
 
+class AlikeFrequency(DocumentFrequency):
+    """Every n-gram weighs 1, common or rare."""
+
+    def weight(self, ngram: Ngram) -> float:
+        """1."""
+        return 1.0
+
+
+ALIKE = AlikeFrequency(1, Counter())
+"""For agreement without idf weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weighted:
     """A text as tf-idf vectors: per order n-gram -> weight, its norm, and the length that the penalty compares."""

@@ -7,7 +7,7 @@ best/) and ``best``, the last stage's checkpoint.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import nn
 
 from radwright.data.files import atomic_file, output_errors
 from radwright.data.joined import JoinedStores
-from radwright.data.loading import BatchLoader
+from radwright.data.loading import BatchLoader, report_tokens
 from radwright.data.reports import report_text
 from radwright.data.store import SUMMARY, PreparedStore
 from radwright.data.studies import Studies
@@ -178,6 +178,8 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     kind = resolve(OBJECTIVES, stage.objective, kind="objective")
     objective = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
     studies = JoinedStores([run.store, *map(PreparedStore, stage.extra_stores)])
+    if hasattr(objective, "read_reports"):
+        objective.read_reports(_token_ids(run, studies))
     validate = (ObjectiveValidation if hasattr(objective, "judge") else DraftValidation)(run, stage)
     batches = BatchLoader(
         studies,
@@ -219,6 +221,15 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
         with atomic_file(folder / "summary.json") as file:
             file.write((json.dumps(summary, indent=2) + "\n").encode())
     return summary
+
+
+def _token_ids(run: _Run, studies: Studies) -> Iterator[list[int]]:
+    """The train reports as training sees them, BOS and EOS left out; those that are missing are passed over."""
+    tokenizer, loading = run.tokenizer, run.recipe.loading
+    for index in studies.indices("train"):
+        ids = report_tokens(studies.study(index, images=False), tokenizer, loading, required=False)
+        if ids:
+            yield [number for number in ids[1:] if number != tokenizer.eos_id]
 
 
 def _fingerprint(run: _Run, stage: StageConfig, studies: Studies) -> dict[str, Any]:
@@ -273,6 +284,7 @@ class _SaveBest:
         )
         stores = [self.run.store, *map(PreparedStore, self.stage.extra_stores)]
         studies = {**self.run.facts["studies"], **JoinedStores(stores).terms}
-        facts = {**self.run.facts, "studies": studies, "seed": self.stage.train.seed, "stage": self.stage.name, "scores": dict(scores)}
+        made = {"seed": self.stage.train.seed, "stage": self.stage.name, "scores": dict(scores)}
+        facts = {**self.run.facts, "studies": studies, **made}
         frequency = self.run.frequency
         save_checkpoint(self.path, config, model, self.run.tokenizer, facts, frequency)  # type: ignore[arg-type]

@@ -109,7 +109,9 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.size_px = size_px
-        self.pad_id = tokenizer.pad_id
+        self.pad_id, self.bos_id, self.eos_id = tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id
+        unknown = getattr(tokenizer, "unk_id", self.pad_id)
+        self.unwritten_ids: tuple[int, ...] = (self.pad_id, self.bos_id, unknown)
         dim, heads, hidden, norm = config.dim, config.num_heads, config.hidden_dim, config.norm()
         self.backbone = resolve(BACKBONES, getattr(config.backbone, "name", ""), kind="backbone")(config.backbone)
         self.patches_per_side: int = self.backbone.grid_side(size_px)

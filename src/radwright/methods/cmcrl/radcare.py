@@ -113,7 +113,6 @@ class RadCare(Network):
                 f"image.size_px = {size_px}: {side} x {side} patches do not divide it; "
                 f"use a multiple of the stem's stride {self.backbone.stride}"
             )
-        self.eos_id = tokenizer.eos_id
         self.in_channels = config.backbone.in_channels
         self.text_experts = nn.ModuleList(
             TextExpert(config.dim, config.hidden_dim, config.dropout, config.norm())

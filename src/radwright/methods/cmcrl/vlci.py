@@ -197,6 +197,13 @@ class Vlci(Network):
         logits: Tensor = self.decoder(x, encoded.memory_BND, cross_mask, valid_BT)
         return logits
 
+    def logits_of(self, batch: Batch, token_ids_BKT: Tensor) -> Tensor:
+        """Logits (B, K, T-1, U) of K texts per study, each from BOS on; a study is encoded once for all of them."""
+        encoded, num_texts = self.encode(batch), token_ids_BKT.shape[1]
+        studies = torch.arange(len(batch), device=token_ids_BKT.device).repeat_interleave(num_texts)
+        logits = self.logits_from(_pick(encoded, studies), token_ids_BKT.flatten(0, 1)[:, :-1])
+        return logits.unflatten(0, (len(batch), num_texts))  # type: ignore[no-untyped-call,no-any-return]
+
     # --- decoding -----------------------------------------------------------------------------------------------
 
     def start(self, batch: Batch) -> VlciState | RecomputedState:
