@@ -98,3 +98,30 @@ def test_cuts_break_ties_towards_the_lower_index() -> None:
     assert keep_top_k(even, 0) is even
     assert keep_top_k(even, 50) is even
     assert keep_top_p(even, 1.0) is even
+
+
+def test_several_samples_are_independent_draws_of_one_study() -> None:
+    """Each follows the distribution, two of them agree no more often than chance, and the first is the single draw."""
+    batch = batch_of(*(f"study {number}" for number in range(1500)))
+    config = DecodingConfig(strategy=Sampling(num_samples=3), max_tokens=1)
+    found = generate(OneStep(5), batch, config, bos_id=0, eos_id=EOS)
+    pools = [[draft.token_ids[0] for draft in (best, *best.alternatives)] for best in found]
+    assert all(len(pool) == 3 for pool in pools)
+    counts = Counter(token for pool in pools for token in pool)
+    assert [counts[token] / 4500 for token in range(5)] == pytest.approx([0.4, 0, 0.3, 0.2, 0.1], abs=0.03)
+    agreeing = sum((a == b) + (a == c) + (b == c) for a, b, c in pools) / 4500
+    assert agreeing == pytest.approx(0.4**2 + 0.3**2 + 0.2**2 + 0.1**2, abs=0.03)
+    single = generate(OneStep(5), batch, config.model_copy(update={"strategy": Sampling()}), bos_id=0, eos_id=EOS)
+    assert all(one.token_ids[0] in pool for one, pool in zip(single, pools, strict=True))
+
+
+def test_samples_of_a_study_do_not_depend_on_the_batch() -> None:
+    strategy = Sampling(num_samples=4, temperature=1.5)
+    model, config = ToyModel(7), DecodingConfig(strategy=strategy, max_tokens=6)
+    together = generate(model, batch_of("a", "b", "c"), config, bos_id=0, eos_id=EOS)
+    for number, name in enumerate("abc"):
+        [alone] = generate(model, batch_of(name), config, bos_id=0, eos_id=EOS)
+        assert alone == together[number]
+        scores = [draft.score for draft in (alone, *alone.alternatives)]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) == 4
