@@ -531,7 +531,7 @@ def wait_for_steps(process: subprocess.Popen[Any], log: Path, num_lines: int) ->
         time.sleep(0.02)
 
 
-LONG = ["stages.1.train.max_steps=400", "stages.1.train.log_every_steps=1", "stages.1.train.validate_every_steps=400"]
+LONG = ["stages.1.train.max_steps=150", "stages.1.train.log_every_steps=1", "stages.1.train.validate_every_steps=150"]
 
 
 @pytest.mark.slow
@@ -548,7 +548,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(store: Path, tmp_path: Path) 
     assert process.returncode == 130
     assert "the same command goes on" in said
     steps = len(log.read_text().splitlines())
-    assert steps < 400
+    assert steps < 150
     # Killed outright, it takes the training with it, which saves its state.
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
     wait_for_steps(process, log, steps + 10)
@@ -563,7 +563,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(store: Path, tmp_path: Path) 
     done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
     table = json.loads(done.stdout)
     assert [row["system"] for row in table["rows"]] == [system.name for system in all_systems()]
-    assert all(row["steps"] == 400 for row in table["rows"])
+    assert all(row["steps"] == 150 for row in table["rows"])
     assert table == json.loads((out / "ablation.json").read_text())
     lines = [json.loads(line)["step"] for line in log.read_text().splitlines() if '"kind": "train"' in line]
-    assert lines == list(range(1, 401))
+    assert lines == list(range(1, 151))
