@@ -112,6 +112,7 @@ class RadCareObjective(nn.Module):
     """
 
     Config = RadCareObjectiveConfig
+    reads_incomplete_studies = True
 
     def __init__(self, model: RadCare, config: RadCareObjectiveConfig) -> None:
         """Hold the network.
