@@ -281,8 +281,8 @@ class Objective(Protocol):
     # Optional, asked for by name where a run is put together:
     # ``observed() -> dict[str, float]``: logged beside the loss (gates, temperatures).
     # ``reads_incomplete_studies = True``: studies without an image or without a report are not left out.
-    # ``judge(batch) -> dict[str, tuple[float, float]]``: sums and counts that stand in for free-running drafts where the
-    #   network writes no reports, and ``pictures(batch) -> list[tuple[str, array]]`` of them for the log.
+    # ``judge(batch) -> dict[str, tuple[float, float]]``: sums and counts that stand in for free-running drafts where
+    #   the network writes no reports, and ``pictures(batch) -> list[tuple[str, array]]`` for the log.
     # ``read_reports(token_ids)``: told every train report once before the first step.
 
     def counts(self, batch: Batch) -> dict[str, float]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from released_weights import SIZES, WORDS, released_weights, small_vlci
 from safetensors import safe_open
 
 from radwright.errors import CheckpointError, ConfigError
@@ -21,6 +20,7 @@ from radwright.methods.cmcrl.released import (
 )
 from radwright.methods.cmcrl.vlci import Vlci, VlciConfig
 from radwright.text.words import WordTokenizer
+from released_weights import SIZES, WORDS, released_weights, small_vlci
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "baseline": {"visual": False, "linguistic": False},
