@@ -99,6 +99,21 @@ def test_the_task_trains_the_stem_and_counts_whole_studies_only(tokenizer: WordT
         assert float(made(incomplete)["words"]) == pytest.approx(float(made(alone)["words"]), abs=1e-9)
 
 
+def test_the_head_starts_from_the_words_own_frequency(tokenizer: WordTokenizer) -> None:
+    """Without an image its prediction is the train reports' own share, the best there is that looks at nothing."""
+    head = ReportWords(8, tokenizer)
+    ids = [tokenizer.encode(text) for text in REPORTS]
+    head.read_reports(ids)
+    prior = head.bias.sigmoid().unflatten(0, (2, -1))  # type: ignore[no-untyped-call]
+    effusion, lungs = tokenizer.encode("effusion")[0], tokenizer.encode("lungs")[0]
+    assert prior[0, effusion].item() == pytest.approx(1.5 / 4, abs=1e-6)
+    assert prior[1, effusion].item() == pytest.approx(1.5 / 4, abs=1e-6)
+    assert prior[0, lungs].item() == pytest.approx(0.5 / 4, abs=1e-6)
+    before = head.bias.detach().clone()
+    head.read_reports([])
+    assert torch.equal(head.bias, before)
+
+
 def test_the_head_must_be_asked_for(tokenizer: WordTokenizer) -> None:
     model = RadCare(RadCareConfig.parse(NETWORK, where="test"), tokenizer, 32)
     with pytest.raises(ConfigError, match=r"model\.report_words"):

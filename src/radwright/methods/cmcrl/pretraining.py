@@ -14,7 +14,7 @@ tokens, T report tokens, U vocabulary, X pixel values of a patch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -172,6 +172,11 @@ class RadCareObjective(nn.Module):
             if total is not None:
                 sums[name] = total
         return sums
+
+    def read_reports(self, reports: Iterable[list[int]]) -> None:
+        """Learn how frequent words are (token ids without BOS and EOS), where the network has a head for words."""
+        if self.model.report_words is not None:
+            self.model.report_words.read_reports(reports)
 
     # --- what validation asks for -------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ Shape legend: B studies, I used images, P patches, C stem channels, T report tok
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ from radwright.types import VIEW_POSITIONS, Tokenizer
 DENYING = ("no", "not", "without", "free", "clear", "normal", "unremarkable", "negative", "intact", "stable", "limits")
 """A sentence with one of these denies: its words count apart from those that a report asserts."""
 RARE = -4.0
-"""Start of every word's logit: most words are in few reports."""
+"""Start of a word's logit where no report was read to learn how frequent it is."""
 
 
 class ReportWords(nn.Module):
@@ -46,6 +48,21 @@ class ReportWords(nn.Module):
         counted[list({*special, *self.sentence_ends})] = False
         self.register_buffer("counted_U", counted, persistent=False)
 
+    @torch.no_grad()
+    def read_reports(self, reports: Iterable[list[int]]) -> None:
+        """Start from how frequent each word is in the train reports (token ids without BOS and EOS).
+
+        Otherwise the bias would creep there at the learning rate, and the images' weights would make up for it.
+        """
+        found = torch.zeros(2, self.vocab_size)
+        num_reports = 0
+        for ids in reports:
+            found += self.targets(torch.tensor([[*ids]]), torch.tensor([len(ids)]))[0]
+            num_reports += 1
+        if num_reports:
+            share = (found + 0.5) / (num_reports + 1.0)
+            self.bias.copy_(torch.logit(share).flatten())
+
     def forward(self, features_IPC: Tensor, positions_I: Tensor, study_I: Tensor, num_studies: int) -> Tensor:
         """Logits (B, 2, U): the word is asserted, the word is denied.
 
@@ -66,8 +83,8 @@ class ReportWords(nn.Module):
         """Bool (B, 2, U): words of sentences that assert, words of sentences that deny.
 
         Args:
-            token_ids_BT: BOS, report, EOS, padding.
-            lengths_B: tokens with BOS and EOS.
+            token_ids_BT: the report, with or without BOS and EOS, and padding.
+            lengths_B: tokens of it without padding.
         """
         device = token_ids_BT.device
         num_tokens = token_ids_BT.shape[1]
