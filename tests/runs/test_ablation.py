@@ -236,6 +236,30 @@ def test_an_earlier_stage_than_the_one_before_is_found_in_its_own_folder(store: 
     assert [stage.name for stage in Derivation(changed, tmp_path).pretraining().recipe.stages] == ["pre", "more"]
 
 
+def test_a_fine_tuning_of_two_stages_shares_out_the_minutes(store: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(write_recipe(tmp_path).read_text())
+    report = values["stages"][1]
+    critic = {**report, "name": "critic", "objective": "self_critical", "init_from": "report"}
+    for stage, minutes in ((report, 1.0), (critic, 3.0)):
+        stage["train"] = {**stage["train"], "max_minutes": minutes}
+    values["stages"].append(critic)
+    path = tmp_path / "two_fine_tunings.yaml"
+    path.write_text(yaml.safe_dump(values))
+    derivation = Derivation(config(store, path), tmp_path / "out")
+    assert [stage.name for stage in derivation.pretraining().recipe.stages] == ["pre"]
+    part = derivation.fine_tuning(System("vdm", True), 2)
+    first, second = part.recipe.stages
+    assert (first.init_from, second.init_from) == (str(derivation.start), "report")
+    assert (first.train.max_minutes, second.train.max_minutes) == (1.25, 3.75)
+    assert first.train.seed == second.train.seed == 2
+    assert first.model == second.model == {"visual": True, "linguistic": False}
+    assert derivation.fine_tuning(System("vdm", False), 2).recipe.stages[0].init_from is None
+    del values["stages"][2]["train"]["max_minutes"]
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match=r"give each train\.max_minutes"):
+        Derivation(config(store, path), tmp_path / "out")
+
+
 def test_new_networks_of_one_seed_share_their_first_numbers(store: Path, tmp_path: Path) -> None:
     derivation = Derivation(config(store, write_recipe(tmp_path)), tmp_path / "out")
     states = []

@@ -178,8 +178,7 @@ class _Ablation:
         present = {other.name for other in parts} - {part.name}
         others = {label: name for label, name in others.items() if name in present}
         scores = self._score(part, drafts, sorted(set(others.values())))
-        (summary,) = summaries.values()
-        return Row.of(part.system, part.seed, summary, scores, others)
+        return Row.of(part.system, part.seed, list(summaries.values()), scores, others)
 
     def _draft(self, part: Part) -> Path:
         """Drafts of the split by the part's best weights; those of other weights are made anew."""

@@ -39,11 +39,13 @@ class AblationConfig(Config):
     store: Path
     """Prepared store."""
     recipe: Path
-    """Recipe whose last stage is fine-tuned, from nothing and from the stage before it."""
+    """Recipe whose leading stages, those with a network of their own, are the shared pre-training. The others are the
+    fine-tuning, which starts from nothing and from what was pre-trained."""
     overrides: tuple[str, ...] = ()
     """Changes of the recipe, ``key=value``, before anything is derived from it."""
     minutes: float = Field(default=8.0, gt=0)
-    """Wall-clock limit of each fine-tuning in minutes, validation included."""
+    """Wall-clock limit of each fine-tuning in minutes, validation included; several stages share it out as the recipe
+    limits them."""
     radcare_minutes: float = Field(default=20.0, gt=0)
     """The same for the recipe's first stage."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -117,40 +119,57 @@ class Derivation:
         values = apply_overrides(read_yaml(config.recipe), config.overrides)
         self.values = values | {"store": str(config.store.resolve())}
         recipe = Recipe.parse(self.values, where=str(config.recipe))
-        last, earlier = recipe.stages[-1], [stage.name for stage in recipe.stages[:-1]]
-        if last.init_from is None or (earlier and last.init_from not in earlier):
+        own = [stage.method in (None, recipe.method) for stage in recipe.stages]
+        if not any(own):
+            raise ConfigError(f"{config.recipe}: no stage trains the recipe's own method, {recipe.method!r}")
+        self.num_pretraining = own.index(True)
+        first, earlier = (
+            recipe.stages[self.num_pretraining],
+            [stage.name for stage in recipe.stages[: self.num_pretraining]],
+        )
+        if first.init_from is None or (earlier and first.init_from not in earlier):
             raise ConfigError(
-                f"{config.recipe}: the last stage, {last.name!r}, has init_from {last.init_from!r}; an ablation needs "
-                "a pre-trained start to compare with: name an earlier stage there, or a checkpoint in place of one"
+                f"{config.recipe}: the first fine-tuning stage, {first.name!r}, has init_from {first.init_from!r}; an "
+                "ablation needs a pre-trained start to compare with: name an earlier stage there, or a checkpoint in "
+                "place of one"
             )
         self.has_pretraining = bool(earlier)
-        self.start = Path(last.init_from).resolve()
+        self.start = Path(first.init_from).resolve()
         if earlier:
             run = self.out / "runs" / RADCARE
-            self.start = run / BEST if last.init_from == earlier[-1] else run / STAGES / last.init_from / BEST
+            self.start = run / BEST if first.init_from == earlier[-1] else run / STAGES / first.init_from / BEST
+        limits = [stage.train.max_minutes for stage in recipe.stages[self.num_pretraining :]]
+        if len(limits) > 1 and None in limits:
+            raise ConfigError(
+                f"{config.recipe}: the fine-tuning has {len(limits)} stages; give each train.max_minutes, so that it "
+                "is known how they share out the minutes"
+            )
+        self.shares = [1.0] if len(limits) == 1 else [(limit or 0.0) / sum(filter(None, limits)) for limit in limits]
 
     def pretraining(self) -> Part:
-        """All stages but the last."""
+        """The stages before the fine-tuning."""
         values = copy.deepcopy(self.values)
-        values["stages"] = values["stages"][:-1]
+        values["stages"] = values["stages"][: self.num_pretraining]
         values["stages"][0]["train"]["max_minutes"] = self.config.radcare_minutes
         return Part(RADCARE, values, Recipe.parse(values, where=RADCARE))
 
     def fine_tuning(self, system: System, seed: int) -> Part:
-        """The last stage with the switches, the start, the seed and the time limit of one run, and no other change.
+        """The other stages with the switches, the start, the seed and the time limit of one run, and no other change.
 
         Learning rates and frozen names that are given for a module are left out where it is switched off: training
         refuses a name that matches nothing.
         """
         values = copy.deepcopy(self.values)
-        stage = values["stages"][-1]
+        stages = values["stages"] = values["stages"][self.num_pretraining :]
         visual, linguistic = KINDS[system.kind]
-        stage["model"] = {**(stage.get("model") or {}), "visual": visual, "linguistic": linguistic}
-        stage["init_from"] = str(self.start) if system.pretrained else None
-        stage["train"] |= {"max_minutes": self.config.minutes, "seed": seed}
-        values["stages"] = [stage]
+        stages[0]["init_from"] = str(self.start) if system.pretrained else None
+        for stage, share in zip(stages, self.shares, strict=True):
+            stage["model"] = {**(stage.get("model") or {}), "visual": visual, "linguistic": linguistic}
+            stage["train"] |= {"max_minutes": self.config.minutes * share, "seed": seed}
         name = f"{system.name}-{seed}"
-        _leave_out_absent_modules(stage, Recipe.parse(values, where=name))
+        recipe = Recipe.parse(values, where=name)
+        for stage, parsed in zip(stages, recipe.stages, strict=True):
+            _leave_out_absent_modules(stage, recipe, parsed)
         return Part(name, values, Recipe.parse(values, where=name), system, seed)
 
     def write(self, part: Part) -> Path:
@@ -172,13 +191,14 @@ class Derivation:
         return self.out / "runs" / part.name
 
 
-def _leave_out_absent_modules(stage: dict[str, Any], recipe: Recipe) -> None:
+def _leave_out_absent_modules(stage: dict[str, Any], recipe: Recipe, parsed: StageConfig) -> None:
     """Drop patterns that match weights of the whole network and none of this one; others are training's to refuse."""
     train = stage["train"]
     groups, frozen = (train.get("optimizer") or {}).get("groups") or [], train.get("frozen") or []
     if not groups and not frozen:
         return
-    own, whole = _weight_names(recipe, {}), _weight_names(recipe, {"visual": True, "linguistic": True})
+    own = _weight_names(recipe, parsed, {})
+    whole = _weight_names(recipe, parsed, {"visual": True, "linguistic": True})
 
     def is_absent(pattern: str) -> bool:
         return not any(matches(name, pattern) for name in own) and any(matches(name, pattern) for name in whole)
@@ -189,9 +209,8 @@ def _leave_out_absent_modules(stage: dict[str, Any], recipe: Recipe) -> None:
         train["frozen"] = [pattern for pattern in frozen if not is_absent(pattern)]
 
 
-def _weight_names(recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
-    """Names of the weights of a recipe's last stage."""
-    return [name for name, _ in _objective(recipe, recipe.stages[-1], changes).named_parameters()]
+def _weight_names(recipe: Recipe, stage: StageConfig, changes: Mapping[str, Any]) -> list[str]:
+    return [name for name, _ in _objective(recipe, stage, changes).named_parameters()]
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -90,16 +90,16 @@ class Row:
         cls,
         system: System,
         seed: int,
-        summary: Mapping[str, Any],
+        stages: Sequence[Mapping[str, Any]],
         scores: Mapping[str, Any],
         others: Mapping[str, str],
     ) -> Row:
-        """From a training's summary and its scores' JSON.
+        """From the summaries of a training's stages and its scores' JSON. Steps, epochs and minutes are those of all.
 
         Args:
             system: which one.
             seed: of the fine-tuning.
-            summary: see ``radwright.runs.training.train_recipe``.
+            stages: see ``radwright.runs.training.train_recipe``.
             scores: see ``radwright.evaluation.score.Evaluation.plain``.
             others: what it is compared with (``COMPARED``) -> the name that has in ``scores``.
         """
@@ -121,13 +121,13 @@ class Row:
             trivial={name: baseline["metrics"] for name, baseline in scores["baselines"].items()},
             num_studies=scores["n"],
             num_distinct=scores["diversity"]["num_distinct"],
-            steps=summary["steps"],
-            total_steps=summary["total_steps"],
-            epochs=summary["epochs"],
-            minutes=summary["elapsed_s"] / 60,
-            stopped=summary["stopped"],
-            best_step=summary["best_step"],
-            num_trained_weights=summary["num_trained_weights"],
+            steps=sum(stage["steps"] for stage in stages),
+            total_steps=sum(stage["total_steps"] for stage in stages),
+            epochs=sum(stage["epochs"] for stage in stages),
+            minutes=sum(stage["elapsed_s"] for stage in stages) / 60,
+            stopped=stages[-1]["stopped"],
+            best_step=stages[-1]["best_step"],
+            num_trained_weights=stages[-1]["num_trained_weights"],
             signature=scores["signature"],
         )
 
