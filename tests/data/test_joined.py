@@ -51,7 +51,7 @@ def test_studies_stand_behind_one_index(stores: list[PreparedStore]) -> None:
     assert joined.indices("train") == [0, 2, 3, 4]
     assert joined.indices("val") == [1]
     assert joined.indices() == list(range(5))
-    with pytest.raises(StoreError, match=r"main \+ .*extra: no split 'tune'; there is: train, val"):
+    with pytest.raises(StoreError, match=r"main \+ .*extra: has no split 'tune'; it has: train, val"):
         joined.indices("tune")
     for index in (5, -6):
         with pytest.raises(IndexError):

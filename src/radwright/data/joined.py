@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from radwright.data.splits import indices_of
 from radwright.data.store import PreparedStore
-from radwright.errors import StoreError, near
-from radwright.types import SPLITS, Study
+from radwright.errors import StoreError
+from radwright.types import Study
 
 
 class JoinedStores:
@@ -76,13 +77,7 @@ class JoinedStores:
         Raises:
             StoreError: no store has such a split; the message names those they have.
         """
-        if split is None:
-            return list(range(len(self)))
-        found = [index for index, name in enumerate(self.splits) if name == split]
-        if not found:
-            present = [name for name in SPLITS if name in self.splits]
-            raise StoreError(f"{self.name}: no split {split!r}{near(split, present)}; there is: {', '.join(present)}")
-        return found
+        return indices_of(split, self.splits, where=self.name)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from radwright.data.sources.base import StudyReference
-from radwright.types import Split
+from radwright.errors import StoreError, near
+from radwright.types import SPLITS, Split
 
 TUNE_SHARE = 0.1
 """Share of the training patients that becomes ``tune``, which serves every choice of epoch, threshold, constant."""
@@ -27,6 +28,26 @@ def patient_fraction(patient_id: str, *, purpose: str) -> float:
 def patient_of(reference: StudyReference) -> str:
     """The patient by which a study is split: its own, or the study where the dataset names none."""
     return reference.patient_id or reference.study_id
+
+
+def indices_of(split: str | None, splits: Sequence[str | None], *, where: str) -> list[int]:
+    """Places of one split (None: of all) in ``splits``, in order.
+
+    Args:
+        split: the wanted one.
+        splits: that of every study.
+        where: what the studies lie in, for the message.
+
+    Raises:
+        StoreError: there is none; the message names those there are.
+    """
+    if split is None:
+        return list(range(len(splits)))
+    found = [index for index, name in enumerate(splits) if name == split]
+    if not found:
+        present = [name for name in SPLITS if name in splits]
+        raise StoreError(f"{where}: has no split {split!r}{near(split, present)}; it has: {', '.join(present)}")
+    return found
 
 
 def assign_splits(references: Iterable[StudyReference]) -> list[Split]:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from radwright.data import files
-from radwright.errors import StoreError, near, require
-from radwright.types import SECTIONS, SPLITS, ImageInMemory, Study, View, ViewPosition
+from radwright.data.splits import indices_of
+from radwright.errors import StoreError, require
+from radwright.types import SECTIONS, ImageInMemory, Study, View, ViewPosition
 
 STORE_VERSION = 1
 HEADER = "store.json"
@@ -200,13 +201,7 @@ class PreparedStore:
         Raises:
             StoreError: the store has no such split; the message names those it has.
         """
-        if split is None:
-            return list(range(len(self)))
-        found = [index for index, name in enumerate(self.splits) if name == split]
-        if not found:
-            present = [name for name in SPLITS if name in self.splits]
-            raise StoreError(f"{self.path}: has no split {split!r}{near(split, present)}; it has: {', '.join(present)}")
-        return found
+        return indices_of(split, self.splits, where=str(self.path))
 
     @property
     def name(self) -> str:
