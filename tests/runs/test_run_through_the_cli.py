@@ -18,6 +18,7 @@ import yaml
 from safetensors.torch import load_file
 
 from radwright.cli.main import main
+from radwright.inference.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -208,6 +209,20 @@ def test_a_later_stage_starts_from_an_earlier_one(store: Path, tmp_path: Path) -
     earlier = load_file(tmp_path / "run" / "stages" / "report" / "best" / "model.safetensors")
     later = weights(tmp_path / "run")
     assert all(torch.equal(earlier[name], later[name]) for name, p in later.items() if "running" not in name and p.ndim)
+
+
+def test_a_stage_has_an_image_size_of_its_own(store: Path, tmp_path: Path) -> None:
+    """Small images early: the stem takes any size; each stage's checkpoint says which one it was trained at."""
+    recipe = yaml.safe_load(tiny_recipe(tmp_path, max_steps=1).read_text())
+    large = recipe["image"]["size_px"]
+    second = json.loads(json.dumps(recipe["stages"][0])) | {"name": "again", "init_from": "report"}
+    path = tmp_path / "two_sizes.yaml"
+    path.write_text(yaml.safe_dump(recipe | {"stages": [recipe["stages"][0] | {"image": {"size_px": 24}}, second]}))
+    assert run("train", path, f"store={store}", "--out", tmp_path / "run", "--threads", 1) == 0
+    checkpoints = (tmp_path / "run" / "stages" / "report" / "best", tmp_path / "run" / "best")
+    assert [load_checkpoint(checkpoint).config.image.size_px for checkpoint in checkpoints] == [24, large] != [24, 24]
+    wrong = ["stages.0.image={size: 24}", "--out", tmp_path / "wrong", "--threads", 1]
+    assert run("train", path, f"store={store}", *wrong) != 0
 
 
 @pytest.mark.parametrize("recipe", [path for path in RECIPES if "stages:" in path.read_text()], ids=lambda p: p.stem)

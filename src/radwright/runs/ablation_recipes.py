@@ -17,7 +17,7 @@ from radwright.data.files import atomic_file, output_errors
 from radwright.errors import ConfigError, near
 from radwright.inference.checkpoint import build_model
 from radwright.runs.commands import as_typed
-from radwright.runs.recipe import Recipe, StageConfig, stage_network
+from radwright.runs.recipe import Recipe, StageConfig, stage_image, stage_network
 from radwright.runs.training import BEST, STAGES
 from radwright.tables import OBJECTIVES, resolve
 from radwright.text.words import WordTokenizer
@@ -228,7 +228,9 @@ def check_recipe(recipe: Recipe) -> None:
 def _objective(recipe: Recipe, stage: StageConfig, changes: Mapping[str, Any]) -> nn.Module:
     """A stage's objective with its network, but for a vocabulary of one word: names do not depend on it."""
     method, values = stage_network(recipe, stage)
-    model = build_model(method, {**values, **changes}, WordTokenizer.build(["word"], min_count=1), recipe.image)
+    model = build_model(
+        method, {**values, **changes}, WordTokenizer.build(["word"], min_count=1), stage_image(recipe, stage)
+    )
     kind = resolve(OBJECTIVES, stage.objective, kind="objective")
     made: nn.Module = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
     return made

@@ -56,6 +56,8 @@ class StageConfig(Config):
     model: dict[str, Any] = Field(default_factory=dict)
     """Changes of the recipe's model config in this stage. With another ``method`` the recipe's keys that it knows too
     (width, depth, stem) hold for it as well."""
+    image: dict[str, Any] = Field(default_factory=dict)
+    """Changes of the recipe's image config in this stage, e.g. small images early: ``{size_px: 64}``."""
     extra_stores: tuple[Path, ...] = ()
     """Further prepared stores whose train studies this stage learns from as well."""
     init_from: str | None = None
@@ -106,6 +108,15 @@ def stage_network(recipe: Recipe, stage: StageConfig) -> tuple[str, dict[str, An
         return recipe.method, {**recipe.model, **stage.model}
     known = resolve(METHODS, stage.method, kind="method").Config.model_fields
     return stage.method, {**{key: value for key, value in recipe.model.items() if key in known}, **stage.model}
+
+
+def stage_image(recipe: Recipe, stage: StageConfig) -> ImageConfig:
+    """Image config of a stage, which the recipe's is the start of.
+
+    Raises:
+        ConfigError: an unknown key, or a bad value.
+    """
+    return ImageConfig.parse({**recipe.image.plain(), **stage.image}, where=f"image of stage {stage.name}")
 
 
 def read_recipe(path: Path, overrides: list[str]) -> Recipe:

@@ -29,7 +29,7 @@ from radwright.metrics.cider import DocumentFrequency
 from radwright.runs.drafting import set_threads
 from radwright.runs.handover import hand_over, require_same_words
 from radwright.runs.provenance import provenance
-from radwright.runs.recipe import Recipe, StageConfig, stage_network
+from radwright.runs.recipe import Recipe, StageConfig, stage_image, stage_network
 from radwright.runs.validation import DraftValidation, ObjectiveValidation
 from radwright.tables import OBJECTIVES, resolve
 from radwright.text.cleaning import clean_report
@@ -170,7 +170,8 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     hooks: list[Hook] = [ProgressHook(), JsonlHook(folder / "metrics.jsonl"), TensorBoardHook(folder / "tensorboard")]
     hooks.append(PictureHook(folder / "pictures"))
     torch.manual_seed(stage.train.seed)
-    model = build_model(*stage_network(recipe, stage), run.tokenizer, recipe.image)
+    image = stage_image(recipe, stage)
+    model = build_model(*stage_network(recipe, stage), run.tokenizer, image)
     account = _initialise(run, stage, model, folder)
     if engine.is_main:
         size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
@@ -184,7 +185,7 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     batches = BatchLoader(
         studies,
         studies.indices("train"),
-        recipe.image,
+        image,
         recipe.loading,
         tokenizer=run.tokenizer,
         augmentation=recipe.augmentation,
@@ -237,7 +238,7 @@ def _fingerprint(run: _Run, stage: StageConfig, studies: Studies) -> dict[str, A
     loading = {key: recipe["loading"][key] for key in ("target", "max_tokens", "cut_at_sentence", "max_views")}
     return {
         "recipe": {key: recipe[key] for key in ("method", "model", "image", "vocabulary", "augmentation")},
-        "stage": {key: own[key] for key in ("objective", "settings", "method", "model")},
+        "stage": {key: own[key] for key in ("objective", "settings", "method", "model", "image")},
         "loading": loading,
         "store": dict(studies.fingerprint),
     }
@@ -278,7 +279,7 @@ class _SaveBest:
         config = CheckpointConfig(
             method=stage_network(recipe, self.stage)[0],
             model=model.deployed_config(),  # type: ignore[operator,union-attr]
-            image=recipe.image,
+            image=stage_image(recipe, self.stage),
             max_views=recipe.loading.max_views,
             decoding=recipe.decoding,
         )

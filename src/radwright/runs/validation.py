@@ -14,7 +14,7 @@ from radwright.errors import StudyError
 from radwright.evaluation.validation import validation_scores
 from radwright.inference.predictor import draft_batch
 from radwright.metrics.cider import DocumentFrequency
-from radwright.runs.recipe import Recipe, StageConfig
+from radwright.runs.recipe import Recipe, StageConfig, stage_image
 from radwright.text.words import WordTokenizer
 from radwright.training.engine import Engine
 from radwright.training.hooks import Picture
@@ -43,6 +43,7 @@ class _TuneStudies:
 
     def __init__(self, run: _Run, stage: StageConfig) -> None:
         self.run, self.config = run, stage.validation
+        self.image = stage_image(run.recipe, stage)
         self.indices = run.store.indices(stage.validation.split)[: stage.validation.max_studies]
         loading = run.recipe.loading
         self.loading = LoadingConfig(
@@ -87,7 +88,7 @@ class DraftValidation:
         return validation_scores(*(list(texts) for texts in zip(*gathered, strict=True)))
 
     def _draft(self, objective: nn.Module, studies: Sequence[Study]) -> list[Report]:
-        batch = make_batch(studies, self.run.recipe.image, self.studies.loading).to(self.run.engine.device)
+        batch = make_batch(studies, self.studies.image, self.studies.loading).to(self.run.engine.device)
         model: Any = objective.model
         return draft_batch(model, self.run.tokenizer, batch, self.decoding, self.run.frequency)
 
@@ -132,5 +133,5 @@ class ObjectiveValidation:
 
     def _batch(self, studies: Sequence[Study]) -> Any:
         tokenizer = self.run.tokenizer
-        batch = make_batch(studies, self.run.recipe.image, self.studies.loading, tokenizer=tokenizer)
+        batch = make_batch(studies, self.studies.image, self.studies.loading, tokenizer=tokenizer)
         return batch.to(self.run.engine.device)
