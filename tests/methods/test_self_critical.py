@@ -99,6 +99,31 @@ def test_rewards_are_highest_for_the_reference_itself() -> None:
         assert exact > part > wrong == 0.0
 
 
+def test_contrast_takes_off_what_other_reports_say_too() -> None:
+    """By hand: agreement with the own reference less half the mean agreement with the batch's two others."""
+    batch = studies()
+    assert batch.token_ids_BT is not None
+    assert batch.lengths_B is not None
+    drafts = [[[4, 5, 2], [8, 2]], [[4, 5, 9, 2], [12, 2]], [[9, 7, 2], [4, 5, 2]]]
+
+    def against(reference: int) -> list[list[float]]:
+        held = studies([REPORTS[reference]] * 3)
+        assert held.token_ids_BT is not None
+        assert held.lengths_B is not None
+        return build()._rewards(drafts, held.token_ids_BT, held.lengths_B)
+
+    tables = [against(reference) for reference in range(3)]
+    found = build(contrast=0.5)._rewards(drafts, batch.token_ids_BT, batch.lengths_B)
+    for row in range(3):
+        for place in range(2):
+            own = tables[row][row][place]
+            others = [tables[other][row][place] for other in range(3) if other != row]
+            assert found[row][place] == pytest.approx(own - 0.5 * sum(others) / 2)
+    assert build(contrast=0.5)._rewards(drafts[:1], batch.token_ids_BT[:1], batch.lengths_B[:1])[0] == pytest.approx(
+        tables[0][0]
+    )
+
+
 def test_rewarded_drafts_become_likelier() -> None:
     objective, batch = build(num_drafts=8, teacher_forcing=0.0, temperature=1.0), studies([[4, 4, 4, 4], [9, 9, 9, 9]])
     objective.read_reports([[4, 4, 4, 4], [9, 9, 9, 9], [5, 6]])
