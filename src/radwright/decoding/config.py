@@ -89,6 +89,13 @@ class Consensus(_Draws):
     num_samples: int = Field(default=24, ge=2)
     """Reports drawn per study. Time grows with it: about as much as that many beams."""
 
+    num_candidates: int = Field(default=0, ge=0)
+    """Further reports per study that may be chosen but do not vote; the draws then only vote. Votes want the model's
+    whole doubt (temperature 1, many draws), candidates want good wording (a low temperature). 0: each draw is both."""
+
+    candidate_temperature: float = Field(default=0.5, gt=0, le=100)
+    """Temperature of the candidates."""
+
     rarity: float = Field(default=0.33, ge=0, le=1)
     """Share of the agreement in which an n-gram counts by how rare it is in the train reports (tf-idf, as in CIDEr-D);
     in the rest all n-grams count alike."""

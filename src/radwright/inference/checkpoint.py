@@ -25,7 +25,7 @@ from radwright.decoding.config import DecodingConfig
 from radwright.errors import CheckpointError, ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
 from radwright.inference.card import model_card
-from radwright.inference.consensus import load_frequency, save_frequency
+from radwright.inference.document_frequency import load_frequency, save_frequency
 from radwright.metrics.cider import DocumentFrequency
 from radwright.tables import METHODS, resolve
 from radwright.text.words import WordTokenizer, load_tokenizer

@@ -17,8 +17,8 @@ from radwright.decoding.generate import Hypothesis, generate
 from radwright.decoding.stream import stream
 from radwright.errors import CheckpointError, ConfigError, StudyError
 from radwright.inference.checkpoint import Checkpoint, load_checkpoint
-from radwright.inference.consensus import choose
 from radwright.metrics.cider import DocumentFrequency
+from radwright.metrics.consensus import choose
 from radwright.text.cleaning import clean_report
 from radwright.types import Batch, Decodable, Report, Skipped, Study, Tokenizer
 
@@ -179,7 +179,14 @@ def draft_batch(
     hypotheses = generate(model, batch, decoding, **special_ids(tokenizer))
     if isinstance(strategy, Consensus):
         known = frequency or DocumentFrequency(1, Counter())
-        hypotheses = [_consensus(hypothesis, tokenizer, known, strategy.rarity) for hypothesis in hypotheses]
+        voters = [_pool(hypothesis) for hypothesis in hypotheses]
+        if strategy.num_candidates:
+            drawn = decoding.model_copy(update={"strategy": _candidates(strategy)})
+            hypotheses = generate(model, batch, drawn, **special_ids(tokenizer))
+        hypotheses = [
+            _consensus(_pool(hypothesis), votes, tokenizer, known, strategy.rarity)
+            for hypothesis, votes in zip(hypotheses, voters, strict=True)
+        ]
     seconds = (time.perf_counter() - started) / max(1, len(batch))
     return [
         Report(study_id, tokenizer.decode(h.token_ids), h.score, seconds, len(h.token_ids), h.finished)
@@ -187,10 +194,27 @@ def draft_batch(
     ]
 
 
-def _consensus(best: Hypothesis, tokenizer: Tokenizer, frequency: DocumentFrequency, rarity: float) -> Hypothesis:
-    pool = [best, *best.alternatives]
-    texts = [clean_report(tokenizer.decode(hypothesis.token_ids)) for hypothesis in pool]
-    return pool[choose(texts, frequency, rarity=rarity)]
+def _candidates(strategy: Consensus) -> Consensus:
+    """How the candidates of a consensus are drawn: sharper than its voters, and by a seed of their own."""
+    changes = {"num_samples": strategy.num_candidates, "temperature": strategy.candidate_temperature}
+    return strategy.model_copy(update={**changes, "num_candidates": 0, "seed": strategy.seed + 1})
+
+
+def _pool(best: Hypothesis) -> list[Hypothesis]:
+    return [best, *best.alternatives]
+
+
+def _consensus(
+    candidates: list[Hypothesis],
+    voters: list[Hypothesis],
+    tokenizer: Tokenizer,
+    frequency: DocumentFrequency,
+    rarity: float,
+) -> Hypothesis:
+    texts, votes = (
+        [clean_report(tokenizer.decode(hypothesis.token_ids)) for hypothesis in pool] for pool in (candidates, voters)
+    )
+    return candidates[choose(texts, frequency, rarity=rarity, voters=votes)]
 
 
 def _chunks(studies: Iterable[Study], size: int) -> Iterator[list[Study]]:

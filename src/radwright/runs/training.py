@@ -23,8 +23,9 @@ from radwright.data.reports import report_text
 from radwright.data.store import SUMMARY, PreparedStore
 from radwright.data.studies import Studies
 from radwright.errors import CheckpointError, ConfigError, OutputError
+from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
-from radwright.inference.consensus import frequency_of
+from radwright.inference.document_frequency import frequency_of
 from radwright.metrics.cider import DocumentFrequency
 from radwright.runs.drafting import set_threads
 from radwright.runs.handover import hand_over, require_same_words
@@ -38,6 +39,7 @@ from radwright.training.engine import Engine
 from radwright.training.hooks import Hook, JsonlHook, PictureHook, ProgressHook, TensorBoardHook
 from radwright.training.loop import STATE_FILE, Trainer
 from radwright.training.state import changed_keys
+from radwright.types import Batch
 
 RECIPE_FILE, RUN_FILE, STAGES, BEST = "recipe.yaml", "run.json", "stages", "best"
 HANDOVER_FILE = "handover.json"
@@ -181,6 +183,8 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     studies = JoinedStores([run.store, *map(PreparedStore, stage.extra_stores)])
     if hasattr(objective, "read_reports"):
         objective.read_reports(_token_ids(run, studies))
+    if hasattr(objective, "read_studies"):
+        objective.read_studies(_plain_batches(run, image, studies))
     validate = (ObjectiveValidation if hasattr(objective, "judge") else DraftValidation)(run, stage)
     batches = BatchLoader(
         studies,
@@ -231,6 +235,20 @@ def _token_ids(run: _Run, studies: Studies) -> Iterator[list[int]]:
         ids = report_tokens(studies.study(index, images=False), tokenizer, loading, required=False)
         if ids:
             yield [number for number in ids[1:] if number != tokenizer.eos_id]
+
+
+def _plain_batches(run: _Run, image: ImageConfig, studies: Studies) -> Iterator[Batch]:
+    """All complete train studies once, without augmentation, the same on every rank."""
+    loader = BatchLoader(
+        studies,
+        studies.indices("train"),
+        image,
+        run.recipe.loading,
+        tokenizer=run.tokenizer,
+        batch_size=64,
+    )
+    for batches in loader.steps(0):
+        yield from (batch.to(run.engine.device) for batch in batches)
 
 
 def _fingerprint(run: _Run, stage: StageConfig, studies: Studies) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 RadCARE hands all of it over to VLCI by name; what a stage has beyond it stays under names that the other lacks.
 
-Shape legend: I images, S image side, G patches per side, P = G * G patches per image, C stem channels, D width.
+Shape legend: B studies, I images, S image side, G patches per side, P = G * G patches per image, C stem channels, D
+width.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from radwright.nn.norm import ReleasedLayerNorm
 from radwright.nn.positions import sincos_2d
 from radwright.nn.resnet import ResNetConfig
 from radwright.tables import BACKBONES, resolve
-from radwright.types import VIEW_POSITIONS, Tokenizer
+from radwright.types import VIEW_POSITIONS, Batch, Tokenizer
 
 RELEASED: dict[str, Any] = {
     "gated": False,
@@ -147,6 +148,20 @@ class Network(nn.Module):
             tokens_IPD = tokens_IPD + self.view_embedding(positions_I).unsqueeze(1)
         out: Tensor = self.visual_dropout(self.visual_norm(tokens_IPD))
         return out
+
+    def pooled_features(self, batch: Batch) -> Tensor:
+        """What the stem sees of each study, (B, 3 * C): the mean over patches for each view position, averaged over the
+        views that have it; 0 where none has.
+        """
+        images_I1SS = batch.images_BV1SS[batch.view_mask_BV]
+        pooled_IC = self.backbone(images_I1SS).flatten(2).mean(2)
+        study_I = batch.view_mask_BV.nonzero()[:, 0]
+        place_I = study_I * len(VIEW_POSITIONS) + batch.positions_BV[batch.view_mask_BV]
+        sums = pooled_IC.new_zeros(len(batch) * len(VIEW_POSITIONS), pooled_IC.shape[1])
+        sums = sums.index_add(0, place_I, pooled_IC)
+        number = place_I.bincount(minlength=len(sums)).clamp(min=1).unsqueeze(1)
+        pooled: Tensor = (sums / number).view(len(batch), -1)
+        return pooled
 
     def load_pretrained(self) -> list[str] | None:
         """Load the stem's weights file where the config names one; its unused names, or None without a file."""
