@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from token_ids import Ids
 from torch import Tensor, nn
 
 import radwright.methods.neighbour_consensus as module
@@ -18,21 +19,6 @@ from radwright.metrics.cider import Cider, DocumentFrequency
 from radwright.types import Batch
 
 NORMAL, LARGE = [[4, 5, 6], [4, 5, 6, 7], [4, 5, 7]], [[8, 9, 10], [8, 9], [8, 9, 10, 11]]
-
-
-class Ids:
-    """A tokenizer's size and special ids."""
-
-    vocab_size, pad_id, bos_id, eos_id = 12, 0, 1, 2
-
-    def encode(self, text: str) -> list[int]:
-        raise AssertionError("not used")
-
-    def decode(self, ids: list[int]) -> str:
-        raise AssertionError("not used")
-
-    def save(self, directory: object) -> None:
-        raise AssertionError("not used")
 
 
 def network() -> Vlci:
@@ -49,7 +35,7 @@ def network() -> Vlci:
         "dropout": 0.0,
         "mediator_dropout": 0.0,
     }
-    return Vlci(VlciConfig.parse(values, where="test"), Ids(), size_px=32).double()
+    return Vlci(VlciConfig.parse(values, where="test"), Ids(12), size_px=32).double()
 
 
 def studies(reports: list[list[int]], names: str = "abcdef") -> Batch:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from token_ids import Ids
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,21 +30,6 @@ NETWORK: dict[str, Any] = {
     "num_encoder_layers": 2,
     "num_decoder_layers": 2,
 }
-
-
-class Ids:
-    """A tokenizer's size and special ids: all a model sees of it."""
-
-    vocab_size, pad_id, bos_id, eos_id = 23, 0, 1, 2
-
-    def encode(self, text: str) -> list[int]:
-        return [int(word) for word in text.split()]
-
-    def decode(self, ids: list[int]) -> str:
-        return " ".join(map(str, ids))
-
-    def save(self, directory: object) -> None:
-        raise AssertionError("not used")
 
 
 def build(changes: dict[str, Any] | None = None, **settings: Any) -> RadCareObjective:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from token_ids import Ids
 from torch import Tensor
 
 from radwright.decoding.config import DecodingConfig, Greedy
@@ -15,21 +16,6 @@ from radwright.methods.self_critical import SelfCritical, SelfCriticalConfig
 from radwright.types import Batch
 
 REPORTS = [[4, 5, 6, 7, 8], [9, 10, 11, 12], [4, 5, 9, 7]]
-
-
-class Ids:
-    """A tokenizer's size and special ids."""
-
-    vocab_size, pad_id, bos_id, eos_id = 14, 0, 1, 2
-
-    def encode(self, text: str) -> list[int]:
-        return [int(word) for word in text.split()]
-
-    def decode(self, ids: list[int]) -> str:
-        return " ".join(map(str, ids))
-
-    def save(self, directory: object) -> None:
-        raise AssertionError("not used")
 
 
 def build(**settings: float) -> SelfCritical:
@@ -46,7 +32,7 @@ def build(**settings: float) -> SelfCritical:
         "dropout": 0.0,
         "mediator_dropout": 0.0,
     }
-    model = Vlci(VlciConfig.parse(network, where="test"), Ids(), size_px=32).double()
+    model = Vlci(VlciConfig.parse(network, where="test"), Ids(14), size_px=32).double()
     objective = SelfCritical(model, SelfCriticalConfig.parse({"max_tokens": 8} | settings, where="test"))
     objective.read_reports(REPORTS)
     return objective

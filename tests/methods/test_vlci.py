@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from token_ids import Ids
 from torch import Tensor
 
 from radwright.decoding.config import Beam, DecodingConfig, Greedy
@@ -19,26 +20,6 @@ from radwright.methods.cmcrl.released import ReleasedFacts, infer_network, load_
 from radwright.methods.cmcrl.vlci import EncodedStudies, Vlci, VlciConfig
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.types import Batch
-
-
-@dataclass
-class Ids:
-    """A tokenizer's size and special ids: all a model sees of it."""
-
-    vocab_size: int = 23
-    pad_id: int = 0
-    bos_id: int = 1
-    eos_id: int = 2
-
-    def encode(self, text: str) -> list[int]:
-        return [int(word) for word in text.split()]
-
-    def decode(self, ids: list[int]) -> str:
-        return " ".join(map(str, ids))
-
-    def save(self, directory: Path) -> None:
-        raise AssertionError("not used")
-
 
 SMALL: dict[str, Any] = {
     "backbone": {"name": "resnet", "depth": 18, "width": 8},
