@@ -429,6 +429,18 @@ def test_another_recipe_is_refused_and_harms_nothing(
     assert {path: path.read_text() for path in (out / "recipes").iterdir()} == recipes
 
 
+def test_no_row_leaves_the_table_in_silence(
+    again: tuple[Path, AblationConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another system with another length of the fine-tuning: the finished rows are of other settings."""
+    out, settings = again
+    before = (out / "ablation.json").read_text()
+    longer = {"systems": ("vdm-radcare",), "overrides": (*settings.overrides, "stages.1.train.epochs=9")}
+    with pytest.raises(OutputError, match=r"baseline-scratch-0, baseline-radcare-0 would leave.*epochs=9.*--out"):
+        call(settings.model_copy(update=longer), out, monkeypatch)
+    assert (out / "ablation.json").read_text() == before
+
+
 def test_another_pretraining_is_refused(again: tuple[Path, AblationConfig], monkeypatch: pytest.MonkeyPatch) -> None:
     out, settings = again
     path = out / "runs" / "radcare" / "best" / "model.safetensors"

@@ -226,6 +226,36 @@ def test_a_stage_has_an_image_size_of_its_own(store: Path, tmp_path: Path) -> No
     assert run("train", path, f"store={store}", *wrong) != 0
 
 
+def test_a_mistake_in_a_later_stage_costs_no_earlier_one(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused before the first step; and a stage that has not begun may still change."""
+    recipe = yaml.safe_load(tiny_recipe(tmp_path, max_steps=1).read_text())
+    second = json.loads(json.dumps(recipe["stages"][0])) | {"name": "again", "init_from": "report"}
+    path = tmp_path / "two_stages.yaml"
+    path.write_text(yaml.safe_dump(recipe | {"stages": [*recipe["stages"], second]}))
+    common = ["train", path, f"store={store}", "--threads", 1, "--out", tmp_path / "run"]
+    wrong = {
+        "stages.1.settings.label_smooth=1": "did you mean",
+        "stages.1.objective=teacher": "teacher_forcing",
+        "stages.1.init_from=reports": "no earlier stage",
+        "stages.1.init_from=again": "no earlier stage",
+        "stages.1.train.optimizer.groups=[{pattern: nothing.like.it, lr: 1.0}]": "nothing.like.it",
+    }
+    for change, message in wrong.items():
+        assert run(*common, change) != 0
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert run(*common, "stages.1.train.max_steps=2") == 0
+    shutil.rmtree(tmp_path / "run" / "stages" / "again")
+    log = (tmp_path / "run" / "stages" / "report" / "metrics.jsonl").read_text()
+    assert run(*common, "stages.1.train.max_steps=1", "stages.0.train.seed=7") != 0
+    assert "stages.0.train.seed" in capsys.readouterr().err
+    assert run(*common, "stages.1.train.max_steps=1") == 0
+    assert (tmp_path / "run" / "stages" / "report" / "metrics.jsonl").read_text() == log
+    assert json.loads((tmp_path / "run" / "stages" / "again" / "summary.json").read_text())["steps"] == 1
+
+
 @pytest.mark.parametrize("recipe", [path for path in RECIPES if "stages:" in path.read_text()], ids=lambda p: p.stem)
 def test_every_recipe_runs_two_steps(recipe: Path, store: Path, tmp_path: Path) -> None:
     stages = len(yaml.safe_load(recipe.read_text())["stages"])

@@ -40,10 +40,12 @@ def train(
         print(json.dumps({"best": str(out / "best"), "stages": summaries}))
         return
     for name, summary in summaries.items():
-        score = "" if summary["best_score"] is None else f", best {summary['metric']} {summary['best_score']:.4f}"
+        score = ""
+        if summary["best_score"] is not None:
+            score = f", best {summary['metric']} {summary['best_score']:.4f} at step {summary['best_step']}"
         say(
             f"{name}: {summary['stopped']} after {summary['steps']} steps ({summary['epochs']:.1f} epochs, "
-            f"{summary['elapsed_s'] / 60:.1f} min){score} at step {summary['best_step']}"
+            f"{summary['elapsed_s'] / 60:.1f} min){score}"
         )
     if all(summary["stopped"] not in {"interrupted"} for summary in summaries.values()):
         say(f"checkpoint: {out / 'best'}")

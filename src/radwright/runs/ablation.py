@@ -29,12 +29,12 @@ from radwright.runs.ablation_recipes import (
     Derivation,
     Part,
     all_systems,
-    check_recipe,
     choose_systems,
     write_text,
 )
 from radwright.runs.ablation_table import BASELINE, WITHOUT_RADCARE, Row, Table, write_table
 from radwright.runs.commands import run_command
+from radwright.runs.preflight import check_recipe
 from radwright.runs.provenance import provenance
 from radwright.runs.recipe import Recipe
 from radwright.runs.training import BEST, RECIPE_FILE, STAGES, check_folder
@@ -71,7 +71,29 @@ def run_ablation(config: AblationConfig, out: Path, *, say: Callable[[str], None
     # What an earlier call with other systems or seeds finished under the same settings stands in the table, too.
     parts = wanted + [part for part in _finished(derivation) if part.name not in names]
     parts.sort(key=lambda part: part.seed)
+    _refuse_lost_rows(parts, config, out)
     return _Ablation(config, derivation, say).run(parts)
+
+
+def _refuse_lost_rows(parts: Sequence[Part], config: AblationConfig, out: Path) -> None:
+    """A row of the folder's table whose run is still there is never dropped in silence.
+
+    Raises:
+        OutputError: these settings would not have made that run.
+    """
+    path = out / "ablation.json"
+    if not path.exists():
+        return
+    table = json.loads(path.read_text(encoding="utf-8"))
+    names = {part.name for part in parts}
+    rows = [f"{row['system']}-{row['seed']}" for row in table["rows"]]
+    if lost := [name for name in rows if name not in names and (out / "runs" / name).is_dir()]:
+        before, now = table["settings"], json.loads(json.dumps(config.plain()))
+        changed = [f"{key}: {before[key]!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
+        raise OutputError(
+            f"{out}: {', '.join(lost)} would leave the table, trained with other settings ({'; '.join(changed)}). "
+            "Choose another --out"
+        )
 
 
 def _finished(derivation: Derivation) -> list[Part]:

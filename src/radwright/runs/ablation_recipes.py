@@ -10,18 +10,15 @@ from typing import Any
 
 import yaml
 from pydantic import Field
-from torch import nn
 
 from radwright.config import Config, apply_overrides, read_yaml
 from radwright.data.files import atomic_file, output_errors
 from radwright.errors import ConfigError, near
-from radwright.inference.checkpoint import build_model
 from radwright.runs.commands import as_typed
-from radwright.runs.recipe import Recipe, StageConfig, stage_image, stage_network
+from radwright.runs.preflight import stage_objective
+from radwright.runs.recipe import Recipe, StageConfig
 from radwright.runs.training import BEST, STAGES
-from radwright.tables import OBJECTIVES, resolve
-from radwright.text.words import WordTokenizer
-from radwright.training.optim import freeze, make_optimizer, matches
+from radwright.training.optim import matches
 
 KINDS: Mapping[str, tuple[bool, bool]] = {
     "baseline": (False, False),
@@ -210,30 +207,7 @@ def _leave_out_absent_modules(stage: dict[str, Any], recipe: Recipe, parsed: Sta
 
 
 def _weight_names(recipe: Recipe, stage: StageConfig, changes: Mapping[str, Any]) -> list[str]:
-    return [name for name, _ in _objective(recipe, stage, changes).named_parameters()]
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """What training refuses after its start, refused before an hour is spent on what comes earlier.
-
-    Raises:
-        ConfigError: the network's or the objective's config, or a pattern of names, cannot be used.
-    """
-    for stage in recipe.stages:
-        objective = _objective(recipe, stage, {})
-        freeze(objective, stage.train.frozen)
-        make_optimizer(objective, stage.train.optimizer)
-
-
-def _objective(recipe: Recipe, stage: StageConfig, changes: Mapping[str, Any]) -> nn.Module:
-    """A stage's objective with its network, but for a vocabulary of one word: names do not depend on it."""
-    method, values = stage_network(recipe, stage)
-    model = build_model(
-        method, {**values, **changes}, WordTokenizer.build(["word"], min_count=1), stage_image(recipe, stage)
-    )
-    kind = resolve(OBJECTIVES, stage.objective, kind="objective")
-    made: nn.Module = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
-    return made
+    return [name for name, _ in stage_objective(recipe, stage, changes).named_parameters()]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -91,6 +91,8 @@ def find_inputs(
         ConfigError: a store mixed with other inputs, or ``split`` without a store.
         SourceError, StoreError: an input cannot be read.
     """
+    if stray := [path for path in inputs if "=" in path.name and not path.exists()]:
+        raise ConfigError(f"{stray[0]}: no such input; each change of decoding has an option: --decoding {stray[0]}")
     stores = [path for path in inputs if (path / HEADER).is_file()]
     if stores and len(inputs) > 1:
         raise ConfigError(f"{stores[0]} is a prepared store: give it alone")

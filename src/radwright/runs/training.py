@@ -22,13 +22,14 @@ from radwright.data.loading import BatchLoader, report_tokens
 from radwright.data.reports import report_text
 from radwright.data.store import SUMMARY, PreparedStore
 from radwright.data.studies import Studies
-from radwright.errors import CheckpointError, ConfigError, OutputError
+from radwright.errors import ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
 from radwright.inference.document_frequency import frequency_of
 from radwright.metrics.cider import DocumentFrequency
 from radwright.runs.drafting import set_threads
 from radwright.runs.handover import hand_over, require_same_words
+from radwright.runs.preflight import check_recipe, check_starts
 from radwright.runs.provenance import provenance
 from radwright.runs.recipe import Recipe, StageConfig, stage_image, stage_network
 from radwright.runs.validation import DraftValidation, ObjectiveValidation
@@ -76,6 +77,8 @@ def train_recipe(recipe: Recipe, out: Path, *, threads: int | None = None) -> di
     config = recipe.stages[0].train.engine
     if any(stage.train.engine != config for stage in recipe.stages):
         raise ConfigError("stages: every stage of a run needs the same train.engine")
+    check_recipe(recipe)
+    check_starts(recipe)
     check_folder(out, recipe)
     store = PreparedStore(recipe.store)
     tokenizer = _make_tokenizer(store, recipe)
@@ -98,7 +101,7 @@ def train_recipe(recipe: Recipe, out: Path, *, threads: int | None = None) -> di
 
 
 def check_folder(out: Path, recipe: Recipe) -> None:
-    """Only an empty folder, or one of this very recipe, is trained into.
+    """Only an empty folder, or one of this very recipe, is trained into; stages not yet begun may change.
 
     Raises:
         OutputError: ``out`` holds something else; every changed key is named.
@@ -108,15 +111,30 @@ def check_folder(out: Path, recipe: Recipe) -> None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise OutputError(f"{out}: holds something else than a run; choose another --out")
         return
+    started = [
+        number for number, stage in enumerate(recipe.stages) if (out / STAGES / stage.name / STATE_FILE).exists()
+    ]
     if not any((out / STAGES).glob(f"*/{STATE_FILE}")):
         return  # nothing was trained yet: a command that failed early may be corrected
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    changed = [key for key in changed_keys(before, recipe.plain()) if not _is_immaterial(key)]
+    same_number = len(before.get("stages", ())) == len(recipe.stages)
+    last_started = max(started) if same_number and started else len(recipe.stages)
+    changed = [
+        key
+        for key in changed_keys(before, recipe.plain())
+        if not _is_immaterial(key) and not _is_ahead(key, last_started)
+    ]
     if changed:
         raise OutputError(
             f"{out}: is the run of another recipe and cannot be continued with this one. "
             f"Changed: {'; '.join(changed)}. Choose another --out"
         )
+
+
+def _is_ahead(change: str, last_started: int) -> bool:
+    """Whether it changes a stage that nothing was trained of yet."""
+    where = change.partition(":")[0].split(".")
+    return where[0] == "stages" and len(where) > 1 and where[1].isdigit() and int(where[1]) > last_started
 
 
 def _is_immaterial(change: str) -> bool:
@@ -184,6 +202,8 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     if hasattr(objective, "read_reports"):
         objective.read_reports(_token_ids(run, studies))
     if hasattr(objective, "read_studies"):
+        if engine.is_main:
+            hooks[0].message("reading all train studies once, for the objective")
         objective.read_studies(_plain_batches(run, image, studies))
     validate = (ObjectiveValidation if hasattr(objective, "judge") else DraftValidation)(run, stage)
     batches = BatchLoader(
@@ -220,8 +240,8 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     if skipped:
         summary["skipped"] = skipped
         if engine.is_main:
-            study_id, why = next(iter(skipped.items()))
-            hooks[0].message(f"{len(skipped)} train studies could not be loaded, e.g. {study_id}: {why}")
+            why = next(iter(skipped.values()))
+            hooks[0].message(f"{len(skipped)} train studies were left out, e.g. {why}")
     if engine.is_main:
         with atomic_file(folder / "summary.json") as file:
             file.write((json.dumps(summary, indent=2) + "\n").encode())
@@ -271,11 +291,10 @@ def _initialise(run: _Run, stage: StageConfig, model: nn.Module, folder: Path) -
     if stage.init_from is None:
         unused = model.load_pretrained()  # type: ignore[operator]
         return ["new weights" if unused is None else f"stem from a file ({len(unused)} of its weights not used)"]
-    earlier = [other.name for other in run.recipe.stages]
+    stages = run.recipe.stages
+    earlier = [other.name for other in stages[: stages.index(stage)]]
     source = run.out / STAGES / stage.init_from / BEST if stage.init_from in earlier else Path(stage.init_from)
     if stage.init_from not in earlier:
-        if not source.is_dir():
-            raise CheckpointError(f"init_from {stage.init_from!r}: is no earlier stage ({earlier}) and no directory")
         require_same_words(run.tokenizer, source, called=stage.init_from)
     account = hand_over(model, source, called=stage.init_from)
     if run.engine.is_main:
