@@ -101,9 +101,10 @@ def test_later_words_never_change_earlier_logits(system: str) -> None:
         assert t == 7 or not torch.equal(before[:, t + 1 :], after[:, t + 1 :])
 
 
-def test_released_linguistic_form_leaks_the_future() -> None:
+@pytest.mark.parametrize("form", [{"causal_linguistic": False}, {"preset": "released"}], ids=str)
+def test_released_linguistic_form_leaks_the_future(form: dict[str, Any]) -> None:
     """The defect that the causal form corrects is really there, so the test above can fail."""
-    model, batch = build(causal_linguistic=False), random_batch()
+    model, batch = build(**form), random_batch()
     assert batch.token_ids_BT is not None
     changed = batch.token_ids_BT.clone()
     changed[:, 5:] = 7
