@@ -7,35 +7,17 @@ from typing import ClassVar
 
 import pytest
 import torch
-from token_ids import Ids
+from tiny import tiny_vlci
 from torch import Tensor, nn
 
 import radwright.methods.neighbour_consensus as module
 from radwright.errors import ConfigError, StudyError
-from radwright.methods.cmcrl.vlci import Vlci, VlciConfig
 from radwright.methods.neighbour_consensus import NeighbourConsensus, NeighbourConsensusConfig, neighbours
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.metrics.cider import Cider, DocumentFrequency
 from radwright.types import Batch
 
 NORMAL, LARGE = [[4, 5, 6], [4, 5, 6, 7], [4, 5, 7]], [[8, 9, 10], [8, 9], [8, 9, 10, 11]]
-
-
-def network() -> Vlci:
-    torch.manual_seed(5)
-    values = {
-        "backbone": {"name": "resnet", "depth": 18, "width": 8, "num_stages": 2},
-        "dim": 16,
-        "num_heads": 2,
-        "hidden_dim": 16,
-        "linguistic_hidden_dim": 16,
-        "num_encoder_layers": 1,
-        "num_decoder_layers": 1,
-        "num_local_per_head": 2,
-        "dropout": 0.0,
-        "mediator_dropout": 0.0,
-    }
-    return Vlci(VlciConfig.parse(values, where="test"), Ids(12), size_px=32).double()
 
 
 def studies(reports: list[list[int]], names: str = "abcdef") -> Batch:
@@ -96,7 +78,7 @@ def test_a_target_is_what_the_neighbours_agree_on_without_the_study_itself() -> 
 
 
 def test_it_is_teacher_forcing_on_the_targets() -> None:
-    model = network()
+    model = tiny_vlci(12, seed=5)
     objective, batch = NeighbourConsensus(model, NeighbourConsensusConfig(num_neighbours=3)), studies(NORMAL + LARGE)
     objective.read_studies([batch])
     rows = [objective.targets[name].tolist() for name in batch.study_ids]
@@ -111,7 +93,7 @@ def test_it_is_teacher_forcing_on_the_targets() -> None:
 
 
 def test_pooled_features_know_positions_and_no_padding() -> None:
-    model, batch = network().eval(), studies(NORMAL)
+    model, batch = tiny_vlci(12, seed=5).eval(), studies(NORMAL)
     together = model.pooled_features(batch)
     channels = model.backbone.out_channels
     assert together.shape == (3, 3 * channels)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from token_ids import Ids
+from tiny import Ids
 from torch import Tensor
 from torch.nn import functional as F
 

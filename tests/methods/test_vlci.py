@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from token_ids import Ids
+from tiny import Ids
 from torch import Tensor
 
 from radwright.decoding.config import Beam, DecodingConfig, Greedy

@@ -25,9 +25,6 @@ from radwright.errors import ConfigError, StudyError
 from radwright.metrics.cider import ALIKE, DocumentFrequency, similarity, weigh
 from radwright.types import Batch
 
-OTHERS = 4
-"""Other studies whose references a draft is held against, where ``contrast`` asks for it."""
-
 
 class SelfCriticalConfig(Config):
     """Self-critical training with a share of teacher forcing."""
@@ -40,9 +37,6 @@ class SelfCriticalConfig(Config):
     """Of the draws. The gradient is that of the model's own distribution only at 1."""
     rarity: float = Field(default=0.5, ge=0, le=1)
     """Share of the reward in which n-grams count by tf-idf (CIDEr-D); in the rest all count alike (closer to BLEU)."""
-    contrast: float = Field(default=0.0, ge=0, lt=1)
-    """Take so many times the agreement with other studies' references of the batch off the reward: what every report
-    says earns less than what only this one says. More distinct drafts, at some cost in agreement."""
     reward: float = Field(default=1.0, gt=0)
     """Weight of the reward term; rewards lie in [0, 10] as CIDEr-D does."""
     teacher_forcing: float = Field(default=0.2, ge=0)
@@ -143,13 +137,12 @@ class SelfCritical(nn.Module):
         ]
 
     def _rewards(self, drafts: list[list[list[int]]], ids_BT: Tensor, lengths_B: Tensor) -> list[list[float]]:
-        """Agreement of every draft with its study's reference, 0 to 10, less the ``contrast`` with other studies'."""
+        """Agreement of every draft with its study's reference, 0 to 10."""
         eos: Any = self.model.eos_id
         references = [
             _text([number for number in ids[1:length] if number != eos])
             for ids, length in zip(ids_BT.tolist(), lengths_B.tolist(), strict=True)
         ]
-        num_others = min(OTHERS, len(references) - 1) if self.config.contrast else 0
         rewards = [[0.0] * len(own) for own in drafts]
         for share, frequency in ((self.config.rarity, self._frequency), (1.0 - self.config.rarity, ALIKE)):
             if not share:
@@ -157,13 +150,9 @@ class SelfCritical(nn.Module):
             idf: dict[Any, float] = {}
             targets = [weigh(reference, frequency, idf) for reference in references]
             for row, own in enumerate(drafts):
-                others = [targets[(row + step) % len(targets)] for step in range(1, num_others + 1)]
                 for place, draft in enumerate(own):
                     text = weigh(_text([number for number in draft if number != eos]), frequency, idf)
-                    agreement = similarity(text, targets[row])
-                    for other in others:
-                        agreement -= self.config.contrast / num_others * similarity(text, other)
-                    rewards[row][place] += 10 * share * agreement
+                    rewards[row][place] += 10 * share * similarity(text, targets[row])
         return rewards
 
     def _texts(self, drafts: list[list[list[int]]], ids_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
