@@ -14,7 +14,7 @@ import pytest
 from radwright import errors
 from radwright.cli.main import main
 from radwright.errors import ConfigError, ScoringError
-from radwright.evaluation.baselines import choose_constants, random_baseline
+from radwright.evaluation.baselines import choose_constants, random_reports
 from radwright.evaluation.bootstrap import draw_counts, score_with_intervals
 from radwright.evaluation.score import Evaluation, score
 from radwright.metrics.bleu import Bleu
@@ -133,10 +133,10 @@ def test_best_constant_is_the_best_of_all_candidates() -> None:
 
 
 def test_random_reports_depend_on_the_seed_only() -> None:
-    first, again, other = (random_baseline(list("abcdef"), 30, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (random_reports(list("abcdef"), 30, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
-    assert set(first.drafts) <= set("abcdef")
-    assert len(set(first.drafts)) > 1
+    assert set(first) <= set("abcdef")
+    assert len(set(first)) > 1
 
 
 @pytest.mark.parametrize(
@@ -221,6 +221,7 @@ def test_resamples_are_drawn_with_replacement() -> None:
 def test_intervals_cover_the_mean_as_often_as_they_say() -> None:
     class Mean:
         names = ("mean",)
+        reads_as_written = False
         variant = "test"
 
         def rows(self, hypotheses: Any, references: Any) -> Any:

@@ -6,11 +6,12 @@ A constant is chosen on other studies than the evaluated ones, as a system's thr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from radwright.metrics.base import Metric
 from radwright.metrics.cider import DocumentFrequency
 from radwright.metrics.constant import ConstantTables
 
@@ -20,17 +21,39 @@ MAX_REFERENCES = 2000
 
 
 @dataclass(frozen=True, slots=True)
+class Drafts:
+    """One text per evaluated study, in both forms that metrics read.
+
+    Attributes:
+        prepared: as the scoring convention prepares drafts.
+        as_written: untouched.
+    """
+
+    prepared: tuple[str, ...]
+    as_written: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], prepare: Callable[[str], str]) -> Drafts:
+        """Texts as written, and prepared by ``prepare``."""
+        return cls(tuple(map(prepare, texts)), tuple(texts))
+
+    def form(self, metric: Metric) -> tuple[str, ...]:
+        """The texts that ``metric`` reads."""
+        return self.as_written if metric.reads_as_written else self.prepared
+
+
+@dataclass(frozen=True, slots=True)
 class Baseline:
     """Drafts that need no image.
 
     Attributes:
         name: what it is called in results.
-        drafts: one per evaluated study, cleaned.
-        report: the one text, where the baseline is a constant.
+        drafts: one per evaluated study.
+        report: the one text, prepared, where the baseline is a constant.
     """
 
     name: str
-    drafts: tuple[str, ...]
+    drafts: Drafts
     report: str | None = None
 
 
@@ -66,18 +89,18 @@ def choose_constants(
     return {"constant_bleu_4": max(tried, key=tables.bleu_4), "constant_cider": max(tried, key=tables.cider)}
 
 
-def constant_baselines(constants: Mapping[str, str], num_studies: int) -> list[Baseline]:
-    """One baseline per chosen constant."""
-    return [Baseline(name, (text,) * num_studies, text) for name, text in constants.items()]
+def constant_baseline(name: str, report: str, as_written: str, num_studies: int) -> Baseline:
+    """One text, given prepared and as written, for every study."""
+    return Baseline(name, Drafts((report,) * num_studies, (as_written,) * num_studies), report)
 
 
-def random_baseline(train_reports: Sequence[str], num_studies: int, *, seed: int) -> Baseline:
+def random_reports(train_reports: Sequence[str], num_studies: int, *, seed: int) -> list[str]:
     """Another train report for every study, drawn with replacement.
 
     Args:
-        train_reports: cleaned, at least one.
+        train_reports: at least one.
         num_studies: drafts to draw.
         seed: of the draw.
     """
     picks = np.random.default_rng(seed).integers(len(train_reports), size=num_studies)
-    return Baseline("random_train_report", tuple(train_reports[index] for index in picks))
+    return [train_reports[index] for index in picks]

@@ -10,7 +10,7 @@ import numpy as np
 
 from radwright import __version__
 from radwright.errors import MissingExtraError, ScoringError
-from radwright.evaluation.baselines import Baseline, choose_constants, constant_baselines, random_baseline
+from radwright.evaluation.baselines import Baseline, Drafts, choose_constants, constant_baseline, random_reports
 from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences, score_with_intervals
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
 from radwright.evaluation.reports import name_some
@@ -90,13 +90,17 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """Prepared texts of the evaluated studies, in the order of ``study_ids``."""
+    """Texts of the evaluated studies, in the order of ``study_ids``."""
 
     study_ids: tuple[str, ...]
-    drafts: list[str]
-    references: list[str]
+    drafts: Drafts
+    references: Drafts
     without_draft: tuple[str, ...]
     without_reference: tuple[str, ...]
+
+    def rows(self, metric: Metric, drafts: Drafts) -> FloatArray:
+        """The metric's statistics of any drafts for these studies, in the form that it reads."""
+        return metric.rows(drafts.form(metric), [[text] for text in self.references.form(metric)])
 
 
 def score(
@@ -146,15 +150,16 @@ def score(
         frequency = DocumentFrequency.of([rules.reference(text, vocabulary)] for text in cider_from.values())
     found, unavailable = _find_metrics(metrics, frequency)
     counts = draw_counts(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
-    targets = [[reference] for reference in texts.references]
-    rows = [metric.rows(texts.drafts, targets) for metric in found]
+    rows = [texts.rows(metric, texts.drafts) for metric in found]
     evaluated = set(texts.study_ids)
     others = {name: _without(source, evaluated) for name, source in (("train", train), ("constants", constants_from))}
     baselines, notes = _baselines(rules, vocabulary, others, len(evaluated), frequency, seed)
     others_drafts = _others_drafts(against or {}, texts, rules, {baseline.name for baseline in baselines})
-    scored, differences = _compare(found, rows, targets, counts, baselines, others_drafts)
+    scored, differences = _compare(found, rows, texts, counts, baselines, others_drafts)
     diversity = measure_diversity(
-        texts.drafts, texts.references, None if train is None else {rules.draft(text) for text in train.values()}
+        texts.drafts.prepared,
+        texts.references.prepared,
+        None if train is None else {rules.draft(text) for text in train.values()},
     )
     if diversity.collapsed:
         notes.append(
@@ -204,8 +209,10 @@ def _prepare(
         raise ScoringError("no study has both a draft and a reference: are the study ids of one data set?")
     return _Texts(
         study_ids,
-        [rules.draft(predictions[study_id]) for study_id in study_ids],
-        [prepared[study_id] for study_id in study_ids],
+        Drafts.of([predictions[study_id] for study_id in study_ids], rules.draft),
+        Drafts(
+            tuple(prepared[study_id] for study_id in study_ids), tuple(references[study_id] for study_id in study_ids)
+        ),
         tuple(without_draft),
         tuple(sorted({*strangers, *(predictions.keys() & set(empty))})),
     )
@@ -245,17 +252,19 @@ def _baselines(
     if choosing is None:
         notes.append("no trivial baselines: give --constants-from or --train, the scores say little without them")
         return baselines, notes
-    pairs = [(rules.draft(text), rules.reference(text, vocabulary)) for text in choosing]
-    pairs = [(draft, reference) for draft, reference in pairs if reference]
-    if pairs:
-        drafts, references = zip(*pairs, strict=True)
+    triples = [(rules.draft(text), rules.reference(text, vocabulary), text) for text in choosing]
+    triples = [(draft, reference, text) for draft, reference, text in triples if reference]
+    if triples:
+        drafts, references, written = zip(*triples, strict=True)
         constants = choose_constants(drafts, references, seed=seed, document_frequency=frequency)
-        baselines += constant_baselines(constants, num_studies)
+        as_written = dict(zip(reversed(drafts), reversed(written), strict=True))
+        baselines += [constant_baseline(name, text, as_written[text], num_studies) for name, text in constants.items()]
     else:
         notes.append("no constant baselines: every study to choose them on is itself evaluated, or empty")
-    train = [draft for draft in map(rules.draft, others["train"] or ()) if draft]
+    train = [text for text in others["train"] or () if rules.draft(text)]
     if train:
-        baselines.append(random_baseline(train, num_studies, seed=seed))
+        picked = random_reports(train, num_studies, seed=seed)
+        baselines.append(Baseline("random_train_report", Drafts.of(picked, rules.draft)))
     else:
         notes.append("no random train report as a baseline: give --train")
     return baselines, notes
@@ -263,8 +272,8 @@ def _baselines(
 
 def _others_drafts(
     against: Mapping[str, Mapping[str, str]], texts: _Texts, rules: Convention, taken: set[str]
-) -> dict[str, list[str]]:
-    """The other systems' drafts, prepared, in the order of the evaluated studies."""
+) -> dict[str, Drafts]:
+    """The other systems' drafts, in the order of the evaluated studies."""
     prepared = {}
     for name, drafts in against.items():
         if name in taken:
@@ -273,31 +282,31 @@ def _others_drafts(
             raise ScoringError(
                 f"{name}: has no draft for {name_some(missing, 'study')}; systems are compared on the same studies"
             )
-        prepared[name] = [rules.draft(drafts[study_id]) for study_id in texts.study_ids]
+        prepared[name] = Drafts.of([drafts[study_id] for study_id in texts.study_ids], rules.draft)
     return prepared
 
 
 def _compare(
     metrics: Sequence[Metric],
     rows: Sequence[FloatArray],
-    targets: list[list[str]],
+    texts: _Texts,
     counts: FloatArray,
     baselines: Sequence[Baseline],
-    others: Mapping[str, list[str]],
+    others: Mapping[str, Drafts],
 ) -> tuple[dict[str, BaselineScores], dict[str, dict[str, Interval]]]:
     """Scores of the baselines, and the drafts' paired differences from them and from the other systems."""
     scored: dict[str, BaselineScores] = {}
     differences: dict[str, dict[str, Interval]] = {}
     reports = {baseline.name: baseline.report for baseline in baselines}
-    drafts = {baseline.name: baseline.drafts for baseline in baselines} | {k: tuple(v) for k, v in others.items()}
-    for name, texts in drafts.items():
-        other_rows = [metric.rows(texts, targets) for metric in metrics]
+    drafts = {baseline.name: baseline.drafts for baseline in baselines} | dict(others)
+    for name, other in drafts.items():
+        other_rows = [texts.rows(metric, other) for metric in metrics]
         if name in reports:
             scored[name] = BaselineScores(_intervals(metrics, other_rows, counts), reports[name])
         differences[name] = {
             score: interval
-            for metric, own, other in zip(metrics, rows, other_rows, strict=True)
-            for score, interval in paired_differences(metric, own, other, counts).items()
+            for metric, own, theirs in zip(metrics, rows, other_rows, strict=True)
+            for score, interval in paired_differences(metric, own, theirs, counts).items()
         }
     return scored, differences
 
@@ -320,7 +329,7 @@ def _study_rows(metrics: Sequence[Metric], rows: Sequence[FloatArray], texts: _T
             "draft_words": float(len(draft.split())),
             "reference_words": float(len(reference.split())),
         }
-        for scores, draft, reference in zip(table, texts.drafts, texts.references, strict=True)
+        for scores, draft, reference in zip(table, texts.drafts.prepared, texts.references.prepared, strict=True)
     )
 
 

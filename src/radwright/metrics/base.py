@@ -28,12 +28,18 @@ class Metric(Protocol):
         """The choices behind the numbers, for the signature."""
         ...
 
+    @property
+    def reads_as_written(self) -> bool:
+        """Whether ``rows`` wants texts as they were written; False: as the scoring convention prepares them."""
+        ...
+
     def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
         """Statistics of each study.
 
         Args:
-            hypotheses: n drafts, already cleaned; words are separated by spaces. A draft may be empty.
-            references: n non-empty lists of references, cleaned alike.
+            hypotheses: n drafts, already cleaned (words are separated by spaces), or as written where
+                ``reads_as_written``. A draft may be empty.
+            references: n non-empty lists of references, prepared alike.
 
         Returns:
             (n, S) statistics that add up over studies.

@@ -24,6 +24,7 @@ class Bleu:
     """
 
     names = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
+    reads_as_written = False
     variant = "closest length, unsmoothed (1e-15/1e-9)"
 
     def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:

@@ -23,6 +23,7 @@ class Chrf:
     """
 
     names = ("chrf",)
+    reads_as_written = False
 
     def __init__(self) -> None:
         sacrebleu = require("sacrebleu", extra="metrics")

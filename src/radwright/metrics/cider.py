@@ -75,6 +75,7 @@ class Cider:
     """
 
     names = ("cider",)
+    reads_as_written = False
 
     def __init__(self, document_frequency: DocumentFrequency | None = None) -> None:
         self.document_frequency = document_frequency

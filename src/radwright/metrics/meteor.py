@@ -47,6 +47,7 @@ class Meteor:
     """
 
     names = ("meteor15_es",)
+    reads_as_written = False
 
     def __init__(self, *, stemming: bool = True) -> None:
         stemmer = require("snowballstemmer", extra="metrics").stemmer("english")

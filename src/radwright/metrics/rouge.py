@@ -18,6 +18,7 @@ class RougeL:
     """
 
     names = ("rouge_l",)
+    reads_as_written = False
     variant = "coco F, beta 1.2, split at single spaces"
 
     def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
