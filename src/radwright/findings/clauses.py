@@ -1,0 +1,389 @@
+"""The scope rules: which cue reaches which finding within one sentence, and which details belong to which finding.
+
+A sentence is walked once from left to right. What is open at a place (a negation, an uncertainty, "history of") is
+ended by the words that end a clause; cues behind a finding reach back over the list that it ends; organs wait for the
+state that says something of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from radwright.findings.lexicon import Composed, Kind
+from radwright.findings.mention import Status
+from radwright.findings.ontology import ancestors
+from radwright.findings.tokens import Phrase, Word
+
+_DETERMINERS = frozenset(
+    "the a an this his her its both each either left right bilateral lower mid middle upper".split()
+)
+_PREPOSITIONS = frozenset(
+    "in of within over at to overlying along from on throughout near into above below behind for involving adjacent "
+    "through by around across about between under beneath projecting".split()
+)
+_ATTRIBUTE_REACH = 5
+"""Words between a state and the organ that it describes ("enlarged, globular cardiac silhouette")."""
+_BACK_REACH = 9
+"""Words between a finding and a cue behind it ("effusion in the left base is not seen")."""
+_DETAIL_REACH = 5
+"""Words between a side, grade or change and its finding."""
+_LINKS = frozenset({Kind.COMMA, Kind.AND, Kind.OR})
+_DEVICE = "support_device"
+_LASTING = frozenset({"copd", "emphysema", "fibrosis", "bypass_surgery", "sternotomy"})
+"""What a history of is still there."""
+
+
+class Draft:
+    """A mention that is being worked out; ``first`` and ``last`` are indices of words."""
+
+    __slots__ = ("change", "clause", "concept", "cue", "first", "last", "order", "severity", "sides", "status")
+
+    def __init__(
+        self, concept: str, status: Status, first: int, last: int, cue: Phrase | None, clause: int, order: int
+    ) -> None:
+        self.concept, self.status, self.first, self.last = concept, status, first, last
+        self.cue, self.clause, self.order = cue, clause, order
+        self.sides: set[str] = set()
+        self.severity = 0
+        self.change = ""
+
+
+class Sentence:
+    """One sentence, read once.
+
+    Args:
+        words: of the sentence.
+        phrases: of the lexicon in it, in order.
+        compositions: what organ and state say together.
+    """
+
+    def __init__(
+        self,
+        words: list[Word],
+        phrases: list[Phrase],
+        compositions: Mapping[tuple[str, str], tuple[Composed, ...]],
+    ) -> None:
+        self.words, self.phrases, self.compositions = words, phrases, compositions
+        self.drafts: list[Draft] = []
+        self.clause = 0
+        self.negation: Phrase | None = None
+        self.uncertainty: Phrase | None = None
+        self.not_now = False
+        self.organs: list[Phrase] = []  # of this clause, waiting for their state
+        self.num_before_cue = 0  # drafts when the open cue began
+        self.used: set[int] = set()  # phrases (by index) that an earlier one has taken in
+
+    def read(self) -> list[Draft]:
+        """The sentence's mentions in order, with their details."""
+        for index, phrase in enumerate(self.phrases):
+            if index not in self.used:
+                _STEPS[phrase.kind](self, index, phrase)
+        if self.drafts:
+            self._details()
+            self.drafts.sort(key=lambda draft: (draft.first, draft.order))
+        return self.drafts
+
+    # --- cues
+
+    def _end(self, index: int, phrase: Phrase) -> None:
+        self.negation = self.uncertainty = None
+        self.not_now = False
+        self.organs.clear()
+        self.clause += 1
+
+    def _negation(self, index: int, phrase: Phrase) -> None:
+        if self._also(index, Kind.NEGATION_AFTER) and self._reaches_back(phrase, Status.ABSENT):
+            return
+        self.negation, self.uncertainty = phrase, None
+        self.num_before_cue = len(self.drafts)
+
+    def _negation_after(self, index: int, phrase: Phrase) -> None:
+        if not self._also(index, Kind.NEGATION):
+            self._reaches_back(phrase, Status.ABSENT)
+
+    def _uncertainty(self, index: int, phrase: Phrase) -> None:
+        if self._also(index, Kind.UNCERTAINTY_AFTER):
+            self._reaches_back(phrase, Status.UNCERTAIN)
+        if self.negation is not None and len(self.drafts) == self.num_before_cue:
+            return  # "no evidence to suggest", "nothing suspicious for"
+        self.uncertainty, self.negation = phrase, None
+        self.num_before_cue = len(self.drafts)
+
+    def _uncertainty_after(self, index: int, phrase: Phrase) -> None:
+        if not self._also(index, Kind.UNCERTAINTY):
+            self._reaches_back(phrase, Status.UNCERTAIN)
+
+    def _question(self, index: int, phrase: Phrase) -> None:
+        before = self.words[phrase.first - 1] if phrase.first else None
+        if before is not None and before.end == self.words[phrase.first].start:
+            self._reaches_back(phrase, Status.UNCERTAIN)
+        else:
+            self._uncertainty(index, phrase)
+
+    def _not_now(self, index: int, phrase: Phrase) -> None:
+        self.not_now = True
+
+    def _with(self, index: int, phrase: Phrase) -> None:
+        if self.negation is not None and len(self.drafts) > self.num_before_cue:
+            self.negation = None
+        self.not_now = False
+
+    def _comma(self, index: int, phrase: Phrase) -> None:
+        self.not_now = False
+
+    def _assertion(self, index: int, phrase: Phrase) -> None:
+        """A side, grade or change that opens a new statement right after a comma ends a negation."""
+        before = self.phrases[index - 1] if index else None
+        if (
+            self.negation is not None
+            and before is not None
+            and before.kind is Kind.COMMA
+            and before.last + 1 == phrase.first
+            and len(self.drafts) > self.num_before_cue
+            and phrase.kind is not Kind.SIDE
+            and not self._ahead(index, Kind.OR)
+        ):
+            self.negation = None
+
+    def _verb(self, index: int, phrase: Phrase) -> None:
+        """A verb has a subject of its own: what a negation before a list's last comma said ends before that subject."""
+        if self.negation is None:
+            return
+        if self.organs and self.organs[-1].first > self.negation.last and self._is_subject(self.organs[-1]):
+            if len(self.drafts) > self.num_before_cue:
+                self.negation = None
+            return
+        denied = [draft for draft in self.drafts[self.num_before_cue :] if draft.cue is self.negation]
+        following = self.phrases[index + 1] if index + 1 < len(self.phrases) else None
+        is_seen = following is not None and following.kind is Kind.SEEN and following.first <= phrase.last + 2
+        if len(denied) > 1 and not is_seen and self._link_before(denied[-1], index) is Kind.COMMA:
+            last = denied[-1]
+            for draft in denied:
+                if draft.first == last.first:
+                    draft.status, draft.cue = Status.PRESENT, None
+        if denied:
+            self.negation = None
+
+    # --- findings
+
+    def _concept(self, index: int, phrase: Phrase) -> None:
+        self._add(phrase.value, Status.PRESENT, phrase.first, phrase.last)
+
+    def _denial(self, index: int, phrase: Phrase) -> None:
+        if not self._directly_negated(phrase):
+            self._add(phrase.value, Status.ABSENT, phrase.first, phrase.last)
+
+    def _organ(self, index: int, phrase: Phrase) -> None:
+        self.organs.append(phrase)
+
+    def _state(self, index: int, phrase: Phrase) -> None:
+        for organ in self._described(index, phrase):
+            for concept, status in self.compositions.get((organ.value, phrase.value), ()):
+                first, last = min(organ.first, phrase.first), max(organ.last, phrase.last)
+                if status is Status.ABSENT:
+                    if not self._directly_negated(phrase):
+                        self._add(concept, status, first, last, plain=True)
+                else:
+                    self._add(concept, status, first, last)
+
+    def _described(self, index: int, state: Phrase) -> list[Phrase]:
+        """The organs that a state is said of."""
+        before = [organ for organ in self.organs if self._is_subject(organ) and self._fits(organ, state)]
+        has_verb = any(
+            phrase.kind in (Kind.VERB, Kind.NEGATION)
+            for phrase in self.phrases[:index]
+            if before and phrase.first > before[-1].last
+        )
+        touches = bool(before) and before[-1].last + 1 >= state.first
+        if before and (has_verb or touches):
+            self._take(before)
+            return before
+        after = self._organ_after(index, state)
+        if after:
+            return after
+        if before and state.first - before[-1].last <= _BACK_REACH:
+            self._take(before)
+            return before
+        return []
+
+    def _organ_after(self, index: int, state: Phrase) -> list[Phrase]:
+        """The organ that follows a state without a verb between, and those that are listed with it."""
+        found: list[Phrase] = []
+        reach = state.last
+        for place in range(index + 1, len(self.phrases)):
+            phrase = self.phrases[place]
+            if phrase.first == state.first:
+                continue
+            if phrase.first - reach > _ATTRIBUTE_REACH or phrase.kind in (Kind.VERB, Kind.END, Kind.CONCEPT):
+                break
+            if phrase.kind is Kind.COMMA and not found:
+                break
+            if phrase.kind is Kind.ORGAN:
+                if found and not self._linked(found[-1], phrase):
+                    break
+                if self._fits(phrase, state):
+                    found.append(phrase)
+                reach = phrase.last
+                if not found:
+                    break
+        if found and any(
+            phrase.kind in (Kind.VERB, Kind.STATE) and phrase.first <= found[-1].last + 2
+            for phrase in self.phrases[index + 1 :]
+            if phrase.first > found[-1].last
+        ):
+            found = found[:1]
+        return found
+
+    def _linked(self, first: Phrase, second: Phrase) -> bool:
+        between = {word.text for word in self.words[first.last + 1 : second.first]}
+        return bool(between) and between <= {"and", "or", ",", "/", "the", "pulmonary"}
+
+    def _fits(self, organ: Phrase, state: Phrase) -> bool:
+        return (organ.value, state.value) in self.compositions
+
+    def _is_subject(self, organ: Phrase) -> bool:
+        """Whether no preposition makes the organ a mere place ("in the right lung")."""
+        place = organ.first - 1
+        while place >= 0 and self.words[place].text in _DETERMINERS:
+            place -= 1
+        return place < 0 or self.words[place].text not in _PREPOSITIONS
+
+    def _take(self, organs: Sequence[Phrase]) -> None:
+        last = organs[-1].last
+        self.organs = [organ for organ in self.organs if organ.first > last]
+
+    def _add(self, concept: str, status: Status, first: int, last: int, *, plain: bool = False) -> None:
+        """Note a finding; ``plain`` ones state a normal organ, and no open cue changes them."""
+        if self.not_now and not plain:
+            if concept != _DEVICE and _DEVICE not in ancestors(concept) and concept not in _LASTING:
+                return
+        cue = None
+        if not plain and status is not Status.ABSENT:
+            if self.negation is not None:
+                status, cue = Status.ABSENT, self.negation
+            elif self.uncertainty is not None:
+                status, cue = Status.UNCERTAIN, self.uncertainty
+        self.drafts.append(Draft(concept, status, first, last, cue, self.clause, len(self.drafts)))
+
+    # --- looking around
+
+    def _also(self, index: int, kind: Kind) -> bool:
+        """Whether the same words have another sense."""
+        phrase = self.phrases[index]
+        near = self.phrases[max(0, index - 4) : index + 5]
+        return any(other.kind is kind and other.first == phrase.first and other.last == phrase.last for other in near)
+
+    def _ahead(self, index: int, kind: Kind) -> bool:
+        for phrase in self.phrases[index + 1 :]:
+            if phrase.kind in (Kind.END, Kind.VERB):
+                return False
+            if phrase.kind is kind:
+                return True
+        return False
+
+    def _directly_negated(self, phrase: Phrase) -> bool:
+        cue = self.negation
+        return cue is not None and cue.last + 2 >= phrase.first
+
+    def _link_before(self, draft: Draft, index: int) -> Kind | None:
+        """The last comma, "and" or "or" before a mention, within the phrases up to ``index``."""
+        kinds = [phrase.kind for phrase in self.phrases[:index] if phrase.kind in _LINKS and phrase.last < draft.first]
+        return kinds[-1] if kinds else None
+
+    def _reaches_back(self, cue: Phrase, status: Status) -> bool:
+        """Give ``status`` to the mention before a cue and to those listed with it; False where there is none."""
+        reached = [draft for draft in self.drafts if draft.clause == self.clause and draft.last < cue.first]
+        if not reached or cue.first - reached[-1].last > _BACK_REACH:
+            return False
+        end = cue.first
+        group: list[Draft] = []
+        for draft in reversed(reached):
+            between = [phrase.kind for phrase in self.phrases if draft.last < phrase.first and phrase.last < end]
+            if group and (Kind.VERB in between or Kind.WITH in between or not _LINKS & set(between)):
+                break
+            group.append(draft)
+            end = draft.first
+        if any(phrase.kind is Kind.END for phrase in self.phrases if phrase.last < group[-1].first) and len(group) > 1:
+            group = [draft for draft in group if draft.first == group[0].first]
+        for draft in group:
+            if draft.status is Status.PRESENT or (draft.status is Status.UNCERTAIN and status is Status.ABSENT):
+                draft.status, draft.cue = status, cue
+        return True
+
+    # --- details
+
+    def _details(self) -> None:
+        for index, phrase in enumerate(self.phrases):
+            if phrase.kind is Kind.SIDE:
+                for draft in self._owners(index, phrase):
+                    draft.sides |= {"left", "right"} if phrase.value == "both" else {phrase.value}
+            elif phrase.kind is Kind.SEVERITY:
+                for draft in self._owners(index, phrase):
+                    draft.severity = max(draft.severity, int(phrase.value))
+            elif phrase.kind is Kind.CHANGE:
+                for draft in self._owners(index, phrase):
+                    draft.change = draft.change or phrase.value
+        for draft in self.drafts:
+            for word in self.words[draft.first : draft.last + 1]:
+                if word.text in ("left", "right"):
+                    draft.sides.add(word.text)
+                elif word.text == "bilateral":
+                    draft.sides |= {"left", "right"}
+
+    def _owners(self, index: int, phrase: Phrase) -> list[Draft]:
+        """The mention that a side, grade or change belongs to: the next one, or the one before; twins share it."""
+        place = phrase.first - 1
+        while place >= 0 and self.words[place].text in _DETERMINERS:
+            place -= 1
+        placed = place >= 0 and self.words[place].text in _PREPOSITIONS
+        before = [draft for draft in self.drafts if draft.last < phrase.first]
+        after = [draft for draft in self.drafts if draft.first > phrase.last]
+        inside = [draft for draft in self.drafts if draft.first <= phrase.first and phrase.last <= draft.last]
+        if inside:
+            return inside
+        follows = None
+        if after:
+            follows = min(after, key=lambda draft: draft.first)
+            barred = any(
+                other.kind in (Kind.COMMA, Kind.VERB, Kind.END)
+                for other in self.phrases
+                if phrase.last < other.first and other.last < follows.first
+            )
+            if barred or follows.first - phrase.last > _DETAIL_REACH:
+                follows = None
+        owner = None
+        if before and (placed or follows is None):
+            owner = max(before, key=lambda draft: draft.last)
+        owner = owner or follows
+        if owner is None:
+            return []
+        return [draft for draft in self.drafts if (draft.first, draft.last) == (owner.first, owner.last)]
+
+    def _pass(self, index: int, phrase: Phrase) -> None:
+        """Nothing to do while walking."""
+
+
+_STEPS = {
+    Kind.CONCEPT: Sentence._concept,
+    Kind.DENIAL: Sentence._denial,
+    Kind.ORGAN: Sentence._organ,
+    Kind.STATE: Sentence._state,
+    Kind.NEGATION: Sentence._negation,
+    Kind.NEGATION_AFTER: Sentence._negation_after,
+    Kind.UNCERTAINTY: Sentence._uncertainty,
+    Kind.UNCERTAINTY_AFTER: Sentence._uncertainty_after,
+    Kind.NEUTRAL: Sentence._pass,
+    Kind.END: Sentence._end,
+    Kind.VERB: Sentence._verb,
+    Kind.SEEN: Sentence._pass,
+    Kind.AND: Sentence._pass,
+    Kind.OR: Sentence._pass,
+    Kind.WITH: Sentence._with,
+    Kind.NOT_NOW: Sentence._not_now,
+    Kind.COMPARISON: Sentence._pass,
+    Kind.SIDE: Sentence._assertion,
+    Kind.SEVERITY: Sentence._assertion,
+    Kind.CHANGE: Sentence._assertion,
+    Kind.COMMA: Sentence._comma,
+    Kind.QUESTION: Sentence._question,
+}
