@@ -9,43 +9,72 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from radwright.findings.lexicon import Composed, Kind
+from radwright.findings.lexicon import PROBABLE, Composed, Kind
 from radwright.findings.mention import Status
 from radwright.findings.ontology import ancestors
 from radwright.findings.tokens import Phrase, Word
 
-_DETERMINERS = frozenset(
-    "the a an this his her its both each either left right bilateral lower mid middle upper".split()
-)
-_PREPOSITIONS = frozenset(
-    "in of within over at to overlying along from on throughout near into above below behind for involving adjacent "
-    "through by around across about between under beneath projecting".split()
-)
+# fmt: off
+_DETERMINERS = frozenset({
+    "the", "a", "an", "this", "his", "her", "its", "both", "each",
+    "either", "left", "right", "bilateral", "lower", "mid", "middle", "upper",
+})
+_PREPOSITIONS = frozenset({
+    "in", "of", "within", "over", "at", "to", "overlying", "along", "from",
+    "on", "throughout", "near", "into", "above", "below", "behind", "for", "involving",
+    "adjacent", "through", "by", "around", "across", "about", "between", "under", "beneath",
+    "projecting",
+})
+# fmt: on
 _ATTRIBUTE_REACH = 5
 """Words between a state and the organ that it describes ("enlarged, globular cardiac silhouette")."""
 _BACK_REACH = 9
 """Words between a finding and a cue behind it ("effusion in the left base is not seen")."""
 _DETAIL_REACH = 5
 """Words between a side, grade or change and its finding."""
+_ADJECTIVES = frozenset({"suspicious", "suspected", "questionable", "apparent", "potential"})
+"""Cues of uncertainty that open no clause of their own."""
 _LINKS = frozenset({Kind.COMMA, Kind.AND, Kind.OR})
 _DEVICE = "support_device"
 _LASTING = frozenset({"copd", "emphysema", "fibrosis", "bypass_surgery", "sternotomy"})
 """What a history of is still there."""
 
 
+def _lasts(concept: str) -> bool:
+    return concept == _DEVICE or _DEVICE in ancestors(concept) or concept in _LASTING
+
+
 class Draft:
     """A mention that is being worked out; ``first`` and ``last`` are indices of words."""
 
-    __slots__ = ("change", "clause", "concept", "cue", "first", "last", "order", "severity", "sides", "status")
+    __slots__ = (
+        "change",
+        "clause",
+        "concept",
+        "cue",
+        "first",
+        "last",
+        "likely",
+        "order",
+        "severity",
+        "sides",
+        "status",
+    )
 
-    def __init__(
-        self, concept: str, status: Status, first: int, last: int, cue: Phrase | None, clause: int, order: int
-    ) -> None:
-        self.concept, self.status, self.first, self.last = concept, status, first, last
-        self.cue, self.clause, self.order = cue, clause, order
+    def __init__(self, concept: str, first: int, last: int, clause: int, order: int) -> None:
+        self.concept, self.first, self.last = concept, first, last
+        self.clause, self.order = clause, order
+        self.status = Status.PRESENT
+        self.cue: Phrase | None = None
+        self.likely = False
         self.sides: set[str] = set()
         self.severity = 0
         self.change = ""
+
+    def give(self, status: Status, cue: Phrase) -> None:
+        """Take the status that a cue gives."""
+        self.status, self.cue = status, cue
+        self.likely = status is Status.UNCERTAIN and cue.value in PROBABLE
 
 
 class Sentence:
@@ -103,9 +132,15 @@ class Sentence:
 
     def _uncertainty(self, index: int, phrase: Phrase) -> None:
         if self._also(index, Kind.UNCERTAINTY_AFTER):
-            self._reaches_back(phrase, Status.UNCERTAIN)
+            self._reaches_back(phrase, Status.UNCERTAIN, alone=True)
         if self.negation is not None and len(self.drafts) == self.num_before_cue:
             return  # "no evidence to suggest", "nothing suspicious for"
+        if self.negation is not None and (
+            self.words[phrase.first].text in _ADJECTIVES or self._follows(index, Kind.OR)
+        ):
+            return  # "no effusion or suspicious nodule"
+        if self.uncertainty is not None and self.uncertainty.value not in PROBABLE and phrase.value in PROBABLE:
+            return  # "may be scarring versus atelectasis": no more than "may"
         self.uncertainty, self.negation = phrase, None
         self.num_before_cue = len(self.drafts)
 
@@ -133,12 +168,9 @@ class Sentence:
 
     def _assertion(self, index: int, phrase: Phrase) -> None:
         """A side, grade or change that opens a new statement right after a comma ends a negation."""
-        before = self.phrases[index - 1] if index else None
         if (
             self.negation is not None
-            and before is not None
-            and before.kind is Kind.COMMA
-            and before.last + 1 == phrase.first
+            and self._follows(index, Kind.COMMA)
             and len(self.drafts) > self.num_before_cue
             and phrase.kind is not Kind.SIDE
             and not self._ahead(index, Kind.OR)
@@ -173,18 +205,21 @@ class Sentence:
         if not self._directly_negated(phrase):
             self._add(phrase.value, Status.ABSENT, phrase.first, phrase.last)
 
+    def _borderline(self, index: int, phrase: Phrase) -> None:
+        self._add(phrase.value, Status.UNCERTAIN, phrase.first, phrase.last, likely=True)
+
     def _organ(self, index: int, phrase: Phrase) -> None:
         self.organs.append(phrase)
 
     def _state(self, index: int, phrase: Phrase) -> None:
         for organ in self._described(index, phrase):
-            for concept, status in self.compositions.get((organ.value, phrase.value), ()):
+            for concept, status, likely in self.compositions.get((organ.value, phrase.value), ()):
                 first, last = min(organ.first, phrase.first), max(organ.last, phrase.last)
                 if status is Status.ABSENT:
                     if not self._directly_negated(phrase):
                         self._add(concept, status, first, last, plain=True)
                 else:
-                    self._add(concept, status, first, last)
+                    self._add(concept, status, first, last, likely=likely)
 
     def _described(self, index: int, state: Phrase) -> list[Phrase]:
         """The organs that a state is said of."""
@@ -252,18 +287,20 @@ class Sentence:
         last = organs[-1].last
         self.organs = [organ for organ in self.organs if organ.first > last]
 
-    def _add(self, concept: str, status: Status, first: int, last: int, *, plain: bool = False) -> None:
+    def _add(
+        self, concept: str, status: Status, first: int, last: int, *, plain: bool = False, likely: bool = False
+    ) -> None:
         """Note a finding; ``plain`` ones state a normal organ, and no open cue changes them."""
-        if self.not_now and not plain:
-            if concept != _DEVICE and _DEVICE not in ancestors(concept) and concept not in _LASTING:
-                return
-        cue = None
+        if self.not_now and not plain and not _lasts(concept):
+            return
+        draft = Draft(concept, first, last, self.clause, len(self.drafts))
+        draft.status, draft.likely = status, likely
         if not plain and status is not Status.ABSENT:
             if self.negation is not None:
-                status, cue = Status.ABSENT, self.negation
+                draft.give(Status.ABSENT, self.negation)
             elif self.uncertainty is not None:
-                status, cue = Status.UNCERTAIN, self.uncertainty
-        self.drafts.append(Draft(concept, status, first, last, cue, self.clause, len(self.drafts)))
+                draft.give(Status.UNCERTAIN, self.uncertainty)
+        self.drafts.append(draft)
 
     # --- looking around
 
@@ -272,6 +309,11 @@ class Sentence:
         phrase = self.phrases[index]
         near = self.phrases[max(0, index - 4) : index + 5]
         return any(other.kind is kind and other.first == phrase.first and other.last == phrase.last for other in near)
+
+    def _follows(self, index: int, kind: Kind) -> bool:
+        """Whether the phrase stands right behind one of ``kind``."""
+        before = self.phrases[index - 1] if index else None
+        return before is not None and before.kind is kind and before.last + 1 == self.phrases[index].first
 
     def _ahead(self, index: int, kind: Kind) -> bool:
         for phrase in self.phrases[index + 1 :]:
@@ -290,8 +332,11 @@ class Sentence:
         kinds = [phrase.kind for phrase in self.phrases[:index] if phrase.kind in _LINKS and phrase.last < draft.first]
         return kinds[-1] if kinds else None
 
-    def _reaches_back(self, cue: Phrase, status: Status) -> bool:
-        """Give ``status`` to the mention before a cue and to those listed with it; False where there is none."""
+    def _reaches_back(self, cue: Phrase, status: Status, *, alone: bool = False) -> bool:
+        """Give ``status`` to the mention before a cue and to those listed with it; False where there is none.
+
+        With ``alone`` a comma ends the list ("opacity, scarring versus atelectasis" asserts the opacity).
+        """
         reached = [draft for draft in self.drafts if draft.clause == self.clause and draft.last < cue.first]
         if not reached or cue.first - reached[-1].last > _BACK_REACH:
             return False
@@ -301,13 +346,15 @@ class Sentence:
             between = [phrase.kind for phrase in self.phrases if draft.last < phrase.first and phrase.last < end]
             if group and (Kind.VERB in between or Kind.WITH in between or not _LINKS & set(between)):
                 break
+            if group and alone and Kind.COMMA in between:
+                break
             group.append(draft)
             end = draft.first
         if any(phrase.kind is Kind.END for phrase in self.phrases if phrase.last < group[-1].first) and len(group) > 1:
             group = [draft for draft in group if draft.first == group[0].first]
         for draft in group:
             if draft.status is Status.PRESENT or (draft.status is Status.UNCERTAIN and status is Status.ABSENT):
-                draft.status, draft.cue = status, cue
+                draft.give(status, cue)
         return True
 
     # --- details
@@ -366,6 +413,7 @@ class Sentence:
 _STEPS = {
     Kind.CONCEPT: Sentence._concept,
     Kind.DENIAL: Sentence._denial,
+    Kind.BORDERLINE: Sentence._borderline,
     Kind.ORGAN: Sentence._organ,
     Kind.STATE: Sentence._state,
     Kind.NEGATION: Sentence._negation,

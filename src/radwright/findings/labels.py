@@ -52,7 +52,9 @@ def _no_finding(read: ReadReport) -> int | None:
 
 
 def nih_labels(read: ReadReport) -> dict[str, int]:
-    """1 or 0 for each name in ``NIH``; those files know no open label, see ``nih_evidence``."""
+    """1 or 0 for each name in ``NIH``: those files have no open label, and what a report calls likely counts as present,
+    as those who coded the Open-i reports did ("possible" and "may represent" do not).
+    """
     evidence = nih_evidence(read)
     return {name: int(name in evidence) for name in NIH}
 
@@ -63,6 +65,6 @@ def nih_evidence(read: ReadReport) -> dict[str, Mention]:
     found: dict[str, Mention] = {}
     for mention in read.mentions:
         name = known[mention.concept].nih
-        if name and mention.status == Status.PRESENT:
+        if name and (mention.status == Status.PRESENT or mention.likely):
             found.setdefault(name, mention)
     return found

@@ -20,6 +20,7 @@ class Kind(IntEnum):
 
     CONCEPT = auto()
     DENIAL = auto()
+    BORDERLINE = auto()
     ORGAN = auto()
     STATE = auto()
     NEGATION = auto()
@@ -54,12 +55,17 @@ class Composed(NamedTuple):
 
     concept: str
     status: Status
+    likely: bool
 
 
 SENSES = ""
 """Key under which a node of the tree keeps the senses of the phrase that ends there; no word is empty."""
 
 Node = dict[str, Any]
+
+PROBABLE = frozenset({"probable", "probable_after"})
+"""Cues of uncertainty that call a finding likely, or one of two readings."""
+_CUES = {"probable": Kind.UNCERTAINTY, "probable_after": Kind.UNCERTAINTY_AFTER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ def lexicon() -> Lexicon:
     sections = (
         (Kind.CONCEPT, tables["concepts"]),
         (Kind.DENIAL, tables["denials"]),
+        (Kind.BORDERLINE, tables["borderline"]),
         (Kind.ORGAN, tables["organs"]),
         (Kind.STATE, tables["states"]),
         (Kind.SIDE, tables["sides"]),
@@ -114,7 +121,7 @@ def lexicon() -> Lexicon:
                 _insert(root, pattern, Sense(kind, value))
     for cue, patterns in tables["cues"].items():
         for pattern in patterns:
-            _insert(root, pattern, Sense(Kind[cue.upper()], cue))
+            _insert(root, pattern, Sense(_CUES.get(cue) or Kind[cue.upper()], cue))
     unknown = (tables["concepts"].keys() | tables["denials"].keys()) - concepts().keys()
     assert not unknown, f"lexicon.toml names concepts that ontology.toml lacks: {sorted(unknown)}"
     return Lexicon(root, dict(_compositions(tables["compositions"])))
@@ -146,5 +153,5 @@ def _compositions(
                     status = Status.ABSENT
                 elif entry.endswith("?"):
                     status = Status.UNCERTAIN
-                composed.append(Composed(concept, status))
+                composed.append(Composed(concept, status, entry.endswith("??")))
             yield (organ, state), tuple(composed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from radwright.findings.clauses import Draft, Sentence
 from radwright.findings.lexicon import Kind, lexicon
-from radwright.findings.mention import Mention, ReadReport
+from radwright.findings.mention import Mention, ReadReport, Status
 from radwright.findings.tokens import Word, find_phrases, split_words
 
 
@@ -49,4 +49,5 @@ def _mention(draft: Draft, words: list[Word], sentence: int) -> Mention:
         frozenset(draft.sides),
         draft.severity,
         draft.change,
+        draft.likely and draft.status is Status.UNCERTAIN,
     )
