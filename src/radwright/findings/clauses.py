@@ -34,6 +34,8 @@ _DETAIL_REACH = 5
 """Words between a side, grade or change and its finding."""
 _ADJECTIVES = frozenset({"suspicious", "suspected", "questionable", "apparent", "potential"})
 """Cues of uncertainty that open no clause of their own."""
+_PARTICIPLES = frozenset({"concerning", "suspicious", "suggestive", "suggesting", "worrisome", "suggest"})
+"""Cues of uncertainty that say what the finding before them would mean."""
 _LINKS = frozenset({Kind.COMMA, Kind.AND, Kind.OR})
 _DEVICE = "support_device"
 _LASTING = frozenset({"copd", "emphysema", "fibrosis", "bypass_surgery", "sternotomy"})
@@ -115,14 +117,28 @@ class Sentence:
     # --- cues
 
     def _end(self, index: int, phrase: Phrase) -> None:
+        self._resume(index, phrase)
         self.negation = self.uncertainty = None
         self.not_now = False
         self.organs.clear()
         self.clause += 1
 
-    def _negation(self, index: int, phrase: Phrase) -> None:
-        if self._also(index, Kind.NEGATION_AFTER) and self._reaches_back(phrase, Status.ABSENT):
+    def _resume(self, index: int, phrase: Phrase) -> None:
+        """ "Effusion is not seen on the left but is moderate on the right": the same finding, asserted."""
+        rest = [other for other in self.phrases[index + 1 :] if other.first > phrase.last]
+        if self.words[phrase.first].text != "but" or not self.drafts or not rest or rest[0].kind is not Kind.VERB:
             return
+        last = self.drafts[-1]
+        names = {Kind.CONCEPT, Kind.ORGAN, Kind.BORDERLINE, Kind.NEGATION, Kind.NEGATION_AFTER, Kind.STATE}
+        if last.status is Status.ABSENT and last.cue is not None and not names & {other.kind for other in rest}:
+            self._add(last.concept, Status.PRESENT, last.first, last.last, plain=True)
+
+    def _negation(self, index: int, phrase: Phrase) -> None:
+        is_last = phrase.last == len(self.words) - 1 and self.words[phrase.last].text == "no"  # "pneumothorax: no"
+        if is_last or (self._also(index, Kind.NEGATION_AFTER) and not self._names_next(index)):
+            if self._reaches_back(phrase, Status.ABSENT):
+                return
+        self.not_now = False
         self.negation, self.uncertainty = phrase, None
         self.num_before_cue = len(self.drafts)
 
@@ -131,14 +147,17 @@ class Sentence:
             self._reaches_back(phrase, Status.ABSENT)
 
     def _uncertainty(self, index: int, phrase: Phrase) -> None:
-        if self._also(index, Kind.UNCERTAINTY_AFTER):
-            self._reaches_back(phrase, Status.UNCERTAIN, alone=True)
+        if self._is_month(phrase):
+            return
+        both = phrase.value in PROBABLE  # "A versus B"
+        if self._also(index, Kind.UNCERTAINTY_AFTER) and (both or not self._names_next(index)):
+            self._reaches_back(phrase, Status.UNCERTAIN, alone=both)
         if self.negation is not None and len(self.drafts) == self.num_before_cue:
             return  # "no evidence to suggest", "nothing suspicious for"
         if self.negation is not None and (
-            self.words[phrase.first].text in _ADJECTIVES or self._follows(index, Kind.OR)
+            self.words[phrase.first].text in _ADJECTIVES or self._follows(index, Kind.OR) or self._explains(phrase)
         ):
-            return  # "no effusion or suspicious nodule"
+            return  # "no effusion or suspicious nodule", "no opacity to suggest pneumonia"
         if self.uncertainty is not None and self.uncertainty.value not in PROBABLE and phrase.value in PROBABLE:
             return  # "may be scarring versus atelectasis": no more than "may"
         self.uncertainty, self.negation = phrase, None
@@ -167,14 +186,13 @@ class Sentence:
         self.not_now = False
 
     def _assertion(self, index: int, phrase: Phrase) -> None:
-        """A side, grade or change that opens a new statement right after a comma ends a negation."""
-        if (
-            self.negation is not None
-            and self._follows(index, Kind.COMMA)
-            and len(self.drafts) > self.num_before_cue
-            and phrase.kind is not Kind.SIDE
-            and not self._ahead(index, Kind.OR)
-        ):
+        """A grade or change that opens a new statement right after a comma or "and" ends a negation."""
+        if self.words[phrase.first].text in ("has", "have"):
+            self._verb(index, phrase)
+        if self.negation is None or len(self.drafts) == self.num_before_cue or self._ahead(index, Kind.OR):
+            return
+        after_and = self._follows(index, Kind.AND) and phrase.value not in ("4", "new")
+        if self._follows(index, Kind.COMMA) or after_and:
             self.negation = None
 
     def _verb(self, index: int, phrase: Phrase) -> None:
@@ -229,7 +247,7 @@ class Sentence:
             for phrase in self.phrases[:index]
             if before and phrase.first > before[-1].last
         )
-        touches = bool(before) and before[-1].last + 1 >= state.first
+        touches = bool(before) and self._only_grades(before[-1].last + 1, state.first)
         if before and (has_verb or touches):
             self._take(before)
             return before
@@ -240,6 +258,16 @@ class Sentence:
             self._take(before)
             return before
         return []
+
+    def _only_grades(self, first: int, end: int) -> bool:
+        """Whether nothing but words of degree lies between two places ("heart size moderately enlarged")."""
+        graded = {
+            place
+            for phrase in self.phrases
+            if phrase.kind in (Kind.SEVERITY, Kind.CHANGE)
+            for place in range(phrase.first, phrase.last + 1)
+        }
+        return all(place in graded for place in range(first, end))
 
     def _organ_after(self, index: int, state: Phrase) -> list[Phrase]:
         """The organ that follows a state without a verb between, and those that are listed with it."""
@@ -310,6 +338,35 @@ class Sentence:
         near = self.phrases[max(0, index - 4) : index + 5]
         return any(other.kind is kind and other.first == phrase.first and other.last == phrase.last for other in near)
 
+    def _is_month(self, phrase: Phrase) -> bool:
+        """Whether "may" is one."""
+        if self.words[phrase.first].text != "may" or phrase.last > phrase.first:
+            return False
+        following = self.words[phrase.last + 1].text if phrase.last + 1 < len(self.words) else ""
+        before = self.words[phrase.first - 1].text if phrase.first else ""
+        return following[:1].isdigit() or before in {"in", "of", "since", "from", "on"}
+
+    def _explains(self, phrase: Phrase) -> bool:
+        """Whether a cue says what a denied finding would have meant ("no opacity concerning for pneumonia")."""
+        if phrase.first and self.words[phrase.first - 1].text == "to":
+            return True
+        if self.words[phrase.first].text not in _PARTICIPLES or len(self.drafts) == self.num_before_cue:
+            return False
+        between = self.words[self.drafts[-1].last + 1 : phrase.first]
+        return not {word.text for word in between} & {",", "and"}
+
+    def _names_next(self, index: int) -> bool:
+        """Whether a finding follows the phrase before its clause or list goes on."""
+        phrase = self.phrases[index]
+        for other in self.phrases[index + 1 :]:
+            if other.first <= phrase.last:
+                continue
+            if other.kind in _LINKS or other.kind in (Kind.VERB, Kind.END) or other.first - phrase.last > _BACK_REACH:
+                return False
+            if other.kind in (Kind.CONCEPT, Kind.ORGAN, Kind.BORDERLINE):
+                return True
+        return False
+
     def _follows(self, index: int, kind: Kind) -> bool:
         """Whether the phrase stands right behind one of ``kind``."""
         before = self.phrases[index - 1] if index else None
@@ -329,8 +386,11 @@ class Sentence:
 
     def _link_before(self, draft: Draft, index: int) -> Kind | None:
         """The last comma, "and" or "or" before a mention, within the phrases up to ``index``."""
-        kinds = [phrase.kind for phrase in self.phrases[:index] if phrase.kind in _LINKS and phrase.last < draft.first]
-        return kinds[-1] if kinds else None
+        links = [phrase for phrase in self.phrases[:index] if phrase.kind in _LINKS and phrase.last < draft.first]
+        if not links:
+            return None
+        joined = len(links) > 1 and links[-1].kind is Kind.AND and links[-2].last + 1 == links[-1].first
+        return links[-2].kind if joined else links[-1].kind  # ", and" is a comma
 
     def _reaches_back(self, cue: Phrase, status: Status, *, alone: bool = False) -> bool:
         """Give ``status`` to the mention before a cue and to those listed with it; False where there is none.
@@ -340,6 +400,8 @@ class Sentence:
         reached = [draft for draft in self.drafts if draft.clause == self.clause and draft.last < cue.first]
         if not reached or cue.first - reached[-1].last > _BACK_REACH:
             return False
+        if any(word.text in ("tip", "tips") for word in self.words[reached[-1].last + 1 : cue.first]):
+            return True  # the tube is there, its tip is not seen
         end = cue.first
         group: list[Draft] = []
         for draft in reversed(reached):
@@ -429,7 +491,7 @@ _STEPS = {
     Kind.WITH: Sentence._with,
     Kind.NOT_NOW: Sentence._not_now,
     Kind.COMPARISON: Sentence._pass,
-    Kind.SIDE: Sentence._assertion,
+    Kind.SIDE: Sentence._pass,
     Kind.SEVERITY: Sentence._assertion,
     Kind.CHANGE: Sentence._assertion,
     Kind.COMMA: Sentence._comma,

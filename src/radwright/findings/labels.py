@@ -52,7 +52,7 @@ def _no_finding(read: ReadReport) -> int | None:
 
 
 def nih_labels(read: ReadReport) -> dict[str, int]:
-    """1 or 0 for each name in ``NIH``: those files have no open label, and what a report calls likely counts as present,
+    """1 or 0 for each name in ``NIH``: they have no open label, and what a report calls likely counts as present,
     as those who coded the Open-i reports did ("possible" and "may represent" do not).
     """
     evidence = nih_evidence(read)

@@ -16,6 +16,13 @@ _ABBREVIATIONS = frozenset({"dr", "drs", "mr", "mrs", "ms", "vs", "approx", "cf"
 _ENDS = frozenset({"!", ";"})
 
 
+# Headings of sections that say something of the images, and of those that do not.
+_HEADINGS = frozenset(
+    {"findings", "finding", "impression", "impressions", "conclusion", "conclusions", "report", "opinion"}
+)
+_BACKGROUND = frozenset({"history", "indication", "indications", "technique", "comparison", "comparisons", "procedure"})
+
+
 class Word(NamedTuple):
     """A word, number or mark of a sentence, in lower case, and where it stands in the text."""
 
@@ -40,6 +47,7 @@ _MARKS = {",": _COMMA, "(": _COMMA, ")": _COMMA, "/": Sense(Kind.OR, "or"), "?":
 def split_words(text: str) -> list[list[Word]]:
     """The words of every sentence; sentences without a letter are joined to the next one.
 
+    Sections on history, indication, technique and comparison are left out where the report has headings for others too.
     A period ends a sentence unless it belongs to a number, an abbreviation or initials, or follows a list's number.
     """
     lowered = text.lower()
@@ -47,23 +55,32 @@ def split_words(text: str) -> list[list[Word]]:
         lowered = "".join(small if len(small := character.lower()) == 1 else character for character in text)
     sentences: list[list[Word]] = []
     words: list[Word] = []
-    lettered = False
+    lettered = background = False
     for match in _TOKEN.finditer(lowered):
         token, start = match[0], match.start()
         first = token[0]
-        if first == "." or first == "\n" or token in _ENDS:
+        if first in ".\n" or token in _ENDS:
             if lettered and (first != "." or _ends_sentence(words, lowered, start)):
-                sentences.append(words)
+                if not background:
+                    sentences.append(words)
                 words, lettered = [], False
+            continue
+        if first == ":" and lettered and (words[-1].text in _HEADINGS or words[-1].text in _BACKGROUND):
+            heading = words.pop()
+            if not background and any(word.text[0].isalpha() for word in words):
+                sentences.append(words)
+            words, lettered = [], False
+            background = heading.text in _BACKGROUND and any(f"{name}:" in lowered for name in _HEADINGS)
             continue
         if first == "x" or first == "_":
             token = GAP if _GAP.fullmatch(token) else token
         lettered = lettered or first.isalpha()
         words.append(Word(token, start, match.end()))
         if first == "?" and lettered and start and lowered[start - 1].isalnum():
-            sentences.append(words)
+            if not background:
+                sentences.append(words)
             words, lettered = [], False
-    if lettered:
+    if lettered and not background:
         sentences.append(words)
     return sentences
 
