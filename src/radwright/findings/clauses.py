@@ -38,7 +38,7 @@ _PARTICIPLES = frozenset({"concerning", "suspicious", "suggestive", "suggesting"
 """Cues of uncertainty that say what the finding before them would mean."""
 _LINKS = frozenset({Kind.COMMA, Kind.AND, Kind.OR})
 _DEVICE = "support_device"
-_LASTING = frozenset({"copd", "emphysema", "fibrosis", "bypass_surgery", "sternotomy"})
+_LASTING = frozenset({"copd", "emphysema", "fibrosis", "bypass_surgery", "sternotomy", "surgical_clips"})
 """What a history of is still there."""
 
 
@@ -101,6 +101,7 @@ class Sentence:
         self.uncertainty: Phrase | None = None
         self.not_now = False
         self.organs: list[Phrase] = []  # of this clause, waiting for their state
+        self.spoken: tuple[list[Phrase], int] = [], 0  # organs that a state was said of, and where it ended
         self.num_before_cue = 0  # drafts when the open cue began
         self.used: set[int] = set()  # phrases (by index) that an earlier one has taken in
 
@@ -135,9 +136,9 @@ class Sentence:
 
     def _negation(self, index: int, phrase: Phrase) -> None:
         is_last = phrase.last == len(self.words) - 1 and self.words[phrase.last].text == "no"  # "pneumothorax: no"
-        if is_last or (self._also(index, Kind.NEGATION_AFTER) and not self._names_next(index)):
-            if self._reaches_back(phrase, Status.ABSENT):
-                return
+        looks_back = is_last or (self._also(index, Kind.NEGATION_AFTER) and not self._names_next(index))
+        if looks_back and self._reaches_back(phrase, Status.ABSENT):
+            return
         self.not_now = False
         self.negation, self.uncertainty = phrase, None
         self.num_before_cue = len(self.drafts)
@@ -230,7 +231,11 @@ class Sentence:
         self.organs.append(phrase)
 
     def _state(self, index: int, phrase: Phrase) -> None:
-        for organ in self._described(index, phrase):
+        organs = self._described(index, phrase)
+        if organs:  # "calcified" names a finding by itself only where it says nothing of an organ
+            self.drafts = [draft for draft in self.drafts if (draft.first, draft.last) != (phrase.first, phrase.last)]
+            self.spoken = organs, phrase.last
+        for organ in organs:
             for concept, status, likely in self.compositions.get((organ.value, phrase.value), ()):
                 first, last = min(organ.first, phrase.first), max(organ.last, phrase.last)
                 if status is Status.ABSENT:
@@ -257,6 +262,10 @@ class Sentence:
         if before and state.first - before[-1].last <= _BACK_REACH:
             self._take(before)
             return before
+        spoken, last = self.spoken
+        between = {word.text for word in self.words[last + 1 : state.first]}
+        if not before and spoken and between <= {"and", ",", "or", "mildly", "moderately", "slightly"}:
+            return [organ for organ in spoken if self._fits(organ, state)]  # "tortuous and calcified"
         return []
 
     def _only_grades(self, first: int, end: int) -> bool:
