@@ -9,34 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from radwright.findings.details import add_details
 from radwright.findings.lexicon import PROBABLE, Composed, Kind
 from radwright.findings.mention import Status
 from radwright.findings.ontology import ancestors
-from radwright.findings.tokens import Phrase, Word
+from radwright.findings.sentence import BACK_REACH, LINKS, Draft, Sentence
+from radwright.findings.tokens import Phrase
 
-# fmt: off
-_DETERMINERS = frozenset({
-    "the", "a", "an", "this", "his", "her", "its", "both", "each",
-    "either", "left", "right", "bilateral", "lower", "mid", "middle", "upper",
-})
-_PREPOSITIONS = frozenset({
-    "in", "of", "within", "over", "at", "to", "overlying", "along", "from",
-    "on", "throughout", "near", "into", "above", "below", "behind", "for", "involving",
-    "adjacent", "through", "by", "around", "across", "about", "between", "under", "beneath",
-    "projecting",
-})
-# fmt: on
 _ATTRIBUTE_REACH = 5
 """Words between a state and the organ that it describes ("enlarged, globular cardiac silhouette")."""
-_BACK_REACH = 9
-"""Words between a finding and a cue behind it ("effusion in the left base is not seen")."""
-_DETAIL_REACH = 5
-"""Words between a side, grade or change and its finding."""
 _ADJECTIVES = frozenset({"suspicious", "suspected", "questionable", "apparent", "potential"})
 """Cues of uncertainty that open no clause of their own."""
 _PARTICIPLES = frozenset({"concerning", "suspicious", "suggestive", "suggesting", "worrisome", "suggest"})
 """Cues of uncertainty that say what the finding before them would mean."""
-_LINKS = frozenset({Kind.COMMA, Kind.AND, Kind.OR})
 _DEVICE = "support_device"
 _LASTING = frozenset({"copd", "emphysema", "fibrosis", "bypass_surgery", "sternotomy", "surgical_clips"})
 """What a history of is still there."""
@@ -46,55 +31,16 @@ def _lasts(concept: str) -> bool:
     return concept == _DEVICE or _DEVICE in ancestors(concept) or concept in _LASTING
 
 
-class Draft:
-    """A mention that is being worked out; ``first`` and ``last`` are indices of words."""
-
-    __slots__ = (
-        "change",
-        "clause",
-        "concept",
-        "cue",
-        "first",
-        "last",
-        "likely",
-        "order",
-        "severity",
-        "sides",
-        "status",
-    )
-
-    def __init__(self, concept: str, first: int, last: int, clause: int, order: int) -> None:
-        self.concept, self.first, self.last = concept, first, last
-        self.clause, self.order = clause, order
-        self.status = Status.PRESENT
-        self.cue: Phrase | None = None
-        self.likely = False
-        self.sides: set[str] = set()
-        self.severity = 0
-        self.change = ""
-
-    def give(self, status: Status, cue: Phrase) -> None:
-        """Take the status that a cue gives."""
-        self.status, self.cue = status, cue
-        self.likely = status is Status.UNCERTAIN and cue.value in PROBABLE
-
-
-class Sentence:
-    """One sentence, read once.
+class Reading:
+    """The walk through one sentence.
 
     Args:
-        words: of the sentence.
-        phrases: of the lexicon in it, in order.
+        sentence: to be read, once.
         compositions: what organ and state say together.
     """
 
-    def __init__(
-        self,
-        words: list[Word],
-        phrases: list[Phrase],
-        compositions: Mapping[tuple[str, str], tuple[Composed, ...]],
-    ) -> None:
-        self.words, self.phrases, self.compositions = words, phrases, compositions
+    def __init__(self, sentence: Sentence, compositions: Mapping[tuple[str, str], tuple[Composed, ...]]) -> None:
+        self.sentence, self.compositions = sentence, compositions
         self.drafts: list[Draft] = []
         self.clause = 0
         self.negation: Phrase | None = None
@@ -103,15 +49,13 @@ class Sentence:
         self.organs: list[Phrase] = []  # of this clause, waiting for their state
         self.spoken: tuple[list[Phrase], int] = [], 0  # organs that a state was said of, and where it ended
         self.num_before_cue = 0  # drafts when the open cue began
-        self.used: set[int] = set()  # phrases (by index) that an earlier one has taken in
 
     def read(self) -> list[Draft]:
         """The sentence's mentions in order, with their details."""
-        for index, phrase in enumerate(self.phrases):
-            if index not in self.used:
-                _STEPS[phrase.kind](self, index, phrase)
+        for index, phrase in enumerate(self.sentence.phrases):
+            _STEPS[phrase.kind](self, index, phrase)
         if self.drafts:
-            self._details()
+            add_details(self.sentence, self.drafts)
             self.drafts.sort(key=lambda draft: (draft.first, draft.order))
         return self.drafts
 
@@ -126,8 +70,13 @@ class Sentence:
 
     def _resume(self, index: int, phrase: Phrase) -> None:
         """ "Effusion is not seen on the left but is moderate on the right": the same finding, asserted."""
-        rest = [other for other in self.phrases[index + 1 :] if other.first > phrase.last]
-        if self.words[phrase.first].text != "but" or not self.drafts or not rest or rest[0].kind is not Kind.VERB:
+        rest = [other for other in self.sentence.phrases[index + 1 :] if other.first > phrase.last]
+        if (
+            self.sentence.words[phrase.first].text != "but"
+            or not self.drafts
+            or not rest
+            or rest[0].kind is not Kind.VERB
+        ):
             return
         last = self.drafts[-1]
         names = {Kind.CONCEPT, Kind.ORGAN, Kind.BORDERLINE, Kind.NEGATION, Kind.NEGATION_AFTER, Kind.STATE}
@@ -135,8 +84,10 @@ class Sentence:
             self._add(last.concept, Status.PRESENT, last.first, last.last, plain=True)
 
     def _negation(self, index: int, phrase: Phrase) -> None:
-        is_last = phrase.last == len(self.words) - 1 and self.words[phrase.last].text == "no"  # "pneumothorax: no"
-        looks_back = is_last or (self._also(index, Kind.NEGATION_AFTER) and not self._names_next(index))
+        is_last = (
+            phrase.last == len(self.sentence.words) - 1 and self.sentence.words[phrase.last].text == "no"
+        )  # "pneumothorax: no"
+        looks_back = is_last or (self.sentence.also(index, Kind.NEGATION_AFTER) and not self.sentence.names_next(index))
         if looks_back and self._reaches_back(phrase, Status.ABSENT):
             return
         self.not_now = False
@@ -144,19 +95,21 @@ class Sentence:
         self.num_before_cue = len(self.drafts)
 
     def _negation_after(self, index: int, phrase: Phrase) -> None:
-        if not self._also(index, Kind.NEGATION):
+        if not self.sentence.also(index, Kind.NEGATION):
             self._reaches_back(phrase, Status.ABSENT)
 
     def _uncertainty(self, index: int, phrase: Phrase) -> None:
-        if self._is_month(phrase):
+        if self.sentence.is_month(phrase):
             return
         both = phrase.value in PROBABLE  # "A versus B"
-        if self._also(index, Kind.UNCERTAINTY_AFTER) and (both or not self._names_next(index)):
+        if self.sentence.also(index, Kind.UNCERTAINTY_AFTER) and (both or not self.sentence.names_next(index)):
             self._reaches_back(phrase, Status.UNCERTAIN, alone=both)
         if self.negation is not None and len(self.drafts) == self.num_before_cue:
             return  # "no evidence to suggest", "nothing suspicious for"
         if self.negation is not None and (
-            self.words[phrase.first].text in _ADJECTIVES or self._follows(index, Kind.OR) or self._explains(phrase)
+            self.sentence.words[phrase.first].text in _ADJECTIVES
+            or self.sentence.follows(index, Kind.OR)
+            or self._explains(phrase)
         ):
             return  # "no effusion or suspicious nodule", "no opacity to suggest pneumonia"
         if self.uncertainty is not None and self.uncertainty.value not in PROBABLE and phrase.value in PROBABLE:
@@ -165,12 +118,12 @@ class Sentence:
         self.num_before_cue = len(self.drafts)
 
     def _uncertainty_after(self, index: int, phrase: Phrase) -> None:
-        if not self._also(index, Kind.UNCERTAINTY):
+        if not self.sentence.also(index, Kind.UNCERTAINTY):
             self._reaches_back(phrase, Status.UNCERTAIN)
 
     def _question(self, index: int, phrase: Phrase) -> None:
-        before = self.words[phrase.first - 1] if phrase.first else None
-        if before is not None and before.end == self.words[phrase.first].start:
+        before = self.sentence.words[phrase.first - 1] if phrase.first else None
+        if before is not None and before.end == self.sentence.words[phrase.first].start:
             self._reaches_back(phrase, Status.UNCERTAIN)
         else:
             self._uncertainty(index, phrase)
@@ -188,26 +141,26 @@ class Sentence:
 
     def _assertion(self, index: int, phrase: Phrase) -> None:
         """A grade or change that opens a new statement right after a comma or "and" ends a negation."""
-        if self.words[phrase.first].text in ("has", "have"):
+        if self.sentence.words[phrase.first].text in ("has", "have"):
             self._verb(index, phrase)
-        if self.negation is None or len(self.drafts) == self.num_before_cue or self._ahead(index, Kind.OR):
+        if self.negation is None or len(self.drafts) == self.num_before_cue or self.sentence.ahead(index, Kind.OR):
             return
-        after_and = self._follows(index, Kind.AND) and phrase.value not in ("4", "new")
-        if self._follows(index, Kind.COMMA) or after_and:
+        after_and = self.sentence.follows(index, Kind.AND) and phrase.value not in ("4", "new")
+        if self.sentence.follows(index, Kind.COMMA) or after_and:
             self.negation = None
 
     def _verb(self, index: int, phrase: Phrase) -> None:
         """A verb has a subject of its own: what a negation before a list's last comma said ends before that subject."""
         if self.negation is None:
             return
-        if self.organs and self.organs[-1].first > self.negation.last and self._is_subject(self.organs[-1]):
+        if self.organs and self.organs[-1].first > self.negation.last and not self.sentence.is_place(self.organs[-1]):
             if len(self.drafts) > self.num_before_cue:
                 self.negation = None
             return
         denied = [draft for draft in self.drafts[self.num_before_cue :] if draft.cue is self.negation]
-        following = self.phrases[index + 1] if index + 1 < len(self.phrases) else None
+        following = self.sentence.phrases[index + 1] if index + 1 < len(self.sentence.phrases) else None
         is_seen = following is not None and following.kind is Kind.SEEN and following.first <= phrase.last + 2
-        if len(denied) > 1 and not is_seen and self._link_before(denied[-1], index) is Kind.COMMA:
+        if len(denied) > 1 and not is_seen and self.sentence.link_before(denied[-1], index) is Kind.COMMA:
             last = denied[-1]
             for draft in denied:
                 if draft.first == last.first:
@@ -246,44 +199,34 @@ class Sentence:
 
     def _described(self, index: int, state: Phrase) -> list[Phrase]:
         """The organs that a state is said of."""
-        before = [organ for organ in self.organs if self._is_subject(organ) and self._fits(organ, state)]
+        before = [organ for organ in self.organs if not self.sentence.is_place(organ) and self._fits(organ, state)]
         has_verb = any(
             phrase.kind in (Kind.VERB, Kind.NEGATION)
-            for phrase in self.phrases[:index]
+            for phrase in self.sentence.phrases[:index]
             if before and phrase.first > before[-1].last
         )
-        touches = bool(before) and self._only_grades(before[-1].last + 1, state.first)
+        touches = bool(before) and self.sentence.only_grades(before[-1].last + 1, state.first)
         if before and (has_verb or touches):
             self._take(before)
             return before
         after = self._organ_after(index, state)
         if after:
             return after
-        if before and state.first - before[-1].last <= _BACK_REACH:
+        if before and state.first - before[-1].last <= BACK_REACH:
             self._take(before)
             return before
         spoken, last = self.spoken
-        between = {word.text for word in self.words[last + 1 : state.first]}
+        between = {word.text for word in self.sentence.words[last + 1 : state.first]}
         if not before and spoken and between <= {"and", ",", "or", "mildly", "moderately", "slightly"}:
             return [organ for organ in spoken if self._fits(organ, state)]  # "tortuous and calcified"
         return []
-
-    def _only_grades(self, first: int, end: int) -> bool:
-        """Whether nothing but words of degree lies between two places ("heart size moderately enlarged")."""
-        graded = {
-            place
-            for phrase in self.phrases
-            if phrase.kind in (Kind.SEVERITY, Kind.CHANGE)
-            for place in range(phrase.first, phrase.last + 1)
-        }
-        return all(place in graded for place in range(first, end))
 
     def _organ_after(self, index: int, state: Phrase) -> list[Phrase]:
         """The organ that follows a state without a verb between, and those that are listed with it."""
         found: list[Phrase] = []
         reach = state.last
-        for place in range(index + 1, len(self.phrases)):
-            phrase = self.phrases[place]
+        for place in range(index + 1, len(self.sentence.phrases)):
+            phrase = self.sentence.phrases[place]
             if phrase.first == state.first:
                 continue
             if phrase.first - reach > _ATTRIBUTE_REACH or phrase.kind in (Kind.VERB, Kind.END, Kind.CONCEPT):
@@ -291,7 +234,7 @@ class Sentence:
             if phrase.kind is Kind.COMMA and not found:
                 break
             if phrase.kind is Kind.ORGAN:
-                if found and not self._linked(found[-1], phrase):
+                if found and not self.sentence.linked(found[-1], phrase):
                     break
                 if self._fits(phrase, state):
                     found.append(phrase)
@@ -300,25 +243,14 @@ class Sentence:
                     break
         if found and any(
             phrase.kind in (Kind.VERB, Kind.STATE) and phrase.first <= found[-1].last + 2
-            for phrase in self.phrases[index + 1 :]
+            for phrase in self.sentence.phrases[index + 1 :]
             if phrase.first > found[-1].last
         ):
             found = found[:1]
         return found
 
-    def _linked(self, first: Phrase, second: Phrase) -> bool:
-        between = {word.text for word in self.words[first.last + 1 : second.first]}
-        return bool(between) and between <= {"and", "or", ",", "/", "the", "pulmonary"}
-
     def _fits(self, organ: Phrase, state: Phrase) -> bool:
         return (organ.value, state.value) in self.compositions
-
-    def _is_subject(self, organ: Phrase) -> bool:
-        """Whether no preposition makes the organ a mere place ("in the right lung")."""
-        place = organ.first - 1
-        while place >= 0 and self.words[place].text in _DETERMINERS:
-            place -= 1
-        return place < 0 or self.words[place].text not in _PREPOSITIONS
 
     def _take(self, organs: Sequence[Phrase]) -> None:
         last = organs[-1].last
@@ -341,65 +273,18 @@ class Sentence:
 
     # --- looking around
 
-    def _also(self, index: int, kind: Kind) -> bool:
-        """Whether the same words have another sense."""
-        phrase = self.phrases[index]
-        near = self.phrases[max(0, index - 4) : index + 5]
-        return any(other.kind is kind and other.first == phrase.first and other.last == phrase.last for other in near)
-
-    def _is_month(self, phrase: Phrase) -> bool:
-        """Whether "may" is one."""
-        if self.words[phrase.first].text != "may" or phrase.last > phrase.first:
-            return False
-        following = self.words[phrase.last + 1].text if phrase.last + 1 < len(self.words) else ""
-        before = self.words[phrase.first - 1].text if phrase.first else ""
-        return following[:1].isdigit() or before in {"in", "of", "since", "from", "on"}
-
     def _explains(self, phrase: Phrase) -> bool:
         """Whether a cue says what a denied finding would have meant ("no opacity concerning for pneumonia")."""
-        if phrase.first and self.words[phrase.first - 1].text == "to":
+        if phrase.first and self.sentence.words[phrase.first - 1].text == "to":
             return True
-        if self.words[phrase.first].text not in _PARTICIPLES or len(self.drafts) == self.num_before_cue:
+        if self.sentence.words[phrase.first].text not in _PARTICIPLES or len(self.drafts) == self.num_before_cue:
             return False
-        between = self.words[self.drafts[-1].last + 1 : phrase.first]
+        between = self.sentence.words[self.drafts[-1].last + 1 : phrase.first]
         return not {word.text for word in between} & {",", "and"}
-
-    def _names_next(self, index: int) -> bool:
-        """Whether a finding follows the phrase before its clause or list goes on."""
-        phrase = self.phrases[index]
-        for other in self.phrases[index + 1 :]:
-            if other.first <= phrase.last:
-                continue
-            if other.kind in _LINKS or other.kind in (Kind.VERB, Kind.END) or other.first - phrase.last > _BACK_REACH:
-                return False
-            if other.kind in (Kind.CONCEPT, Kind.ORGAN, Kind.BORDERLINE):
-                return True
-        return False
-
-    def _follows(self, index: int, kind: Kind) -> bool:
-        """Whether the phrase stands right behind one of ``kind``."""
-        before = self.phrases[index - 1] if index else None
-        return before is not None and before.kind is kind and before.last + 1 == self.phrases[index].first
-
-    def _ahead(self, index: int, kind: Kind) -> bool:
-        for phrase in self.phrases[index + 1 :]:
-            if phrase.kind in (Kind.END, Kind.VERB):
-                return False
-            if phrase.kind is kind:
-                return True
-        return False
 
     def _directly_negated(self, phrase: Phrase) -> bool:
         cue = self.negation
         return cue is not None and cue.last + 2 >= phrase.first
-
-    def _link_before(self, draft: Draft, index: int) -> Kind | None:
-        """The last comma, "and" or "or" before a mention, within the phrases up to ``index``."""
-        links = [phrase for phrase in self.phrases[:index] if phrase.kind in _LINKS and phrase.last < draft.first]
-        if not links:
-            return None
-        joined = len(links) > 1 and links[-1].kind is Kind.AND and links[-2].last + 1 == links[-1].first
-        return links[-2].kind if joined else links[-1].kind  # ", and" is a comma
 
     def _reaches_back(self, cue: Phrase, status: Status, *, alone: bool = False) -> bool:
         """Give ``status`` to the mention before a cue and to those listed with it; False where there is none.
@@ -407,102 +292,58 @@ class Sentence:
         With ``alone`` a comma ends the list ("opacity, scarring versus atelectasis" asserts the opacity).
         """
         reached = [draft for draft in self.drafts if draft.clause == self.clause and draft.last < cue.first]
-        if not reached or cue.first - reached[-1].last > _BACK_REACH:
+        if not reached or cue.first - reached[-1].last > BACK_REACH:
             return False
-        if any(word.text in ("tip", "tips") for word in self.words[reached[-1].last + 1 : cue.first]):
+        if any(word.text in ("tip", "tips") for word in self.sentence.words[reached[-1].last + 1 : cue.first]):
             return True  # the tube is there, its tip is not seen
         end = cue.first
         group: list[Draft] = []
         for draft in reversed(reached):
-            between = [phrase.kind for phrase in self.phrases if draft.last < phrase.first and phrase.last < end]
-            if group and (Kind.VERB in between or Kind.WITH in between or not _LINKS & set(between)):
+            between = [
+                phrase.kind for phrase in self.sentence.phrases if draft.last < phrase.first and phrase.last < end
+            ]
+            if group and (Kind.VERB in between or Kind.WITH in between or not LINKS & set(between)):
                 break
             if group and alone and Kind.COMMA in between:
                 break
             group.append(draft)
             end = draft.first
-        if any(phrase.kind is Kind.END for phrase in self.phrases if phrase.last < group[-1].first) and len(group) > 1:
+        if (
+            any(phrase.kind is Kind.END for phrase in self.sentence.phrases if phrase.last < group[-1].first)
+            and len(group) > 1
+        ):
             group = [draft for draft in group if draft.first == group[0].first]
         for draft in group:
             if draft.status is Status.PRESENT or (draft.status is Status.UNCERTAIN and status is Status.ABSENT):
                 draft.give(status, cue)
         return True
 
-    # --- details
-
-    def _details(self) -> None:
-        for index, phrase in enumerate(self.phrases):
-            if phrase.kind is Kind.SIDE:
-                for draft in self._owners(index, phrase):
-                    draft.sides |= {"left", "right"} if phrase.value == "both" else {phrase.value}
-            elif phrase.kind is Kind.SEVERITY:
-                for draft in self._owners(index, phrase):
-                    draft.severity = max(draft.severity, int(phrase.value))
-            elif phrase.kind is Kind.CHANGE:
-                for draft in self._owners(index, phrase):
-                    draft.change = draft.change or phrase.value
-        for draft in self.drafts:
-            for word in self.words[draft.first : draft.last + 1]:
-                if word.text in ("left", "right"):
-                    draft.sides.add(word.text)
-                elif word.text == "bilateral":
-                    draft.sides |= {"left", "right"}
-
-    def _owners(self, index: int, phrase: Phrase) -> list[Draft]:
-        """The mention that a side, grade or change belongs to: the next one, or the one before; twins share it."""
-        place = phrase.first - 1
-        while place >= 0 and self.words[place].text in _DETERMINERS:
-            place -= 1
-        placed = place >= 0 and self.words[place].text in _PREPOSITIONS
-        before = [draft for draft in self.drafts if draft.last < phrase.first]
-        after = [draft for draft in self.drafts if draft.first > phrase.last]
-        inside = [draft for draft in self.drafts if draft.first <= phrase.first and phrase.last <= draft.last]
-        if inside:
-            return inside
-        follows = None
-        if after:
-            follows = min(after, key=lambda draft: draft.first)
-            barred = any(
-                other.kind in (Kind.COMMA, Kind.VERB, Kind.END)
-                for other in self.phrases
-                if phrase.last < other.first and other.last < follows.first
-            )
-            if barred or follows.first - phrase.last > _DETAIL_REACH:
-                follows = None
-        owner = None
-        if before and (placed or follows is None):
-            owner = max(before, key=lambda draft: draft.last)
-        owner = owner or follows
-        if owner is None:
-            return []
-        return [draft for draft in self.drafts if (draft.first, draft.last) == (owner.first, owner.last)]
-
     def _pass(self, index: int, phrase: Phrase) -> None:
         """Nothing to do while walking."""
 
 
 _STEPS = {
-    Kind.CONCEPT: Sentence._concept,
-    Kind.DENIAL: Sentence._denial,
-    Kind.BORDERLINE: Sentence._borderline,
-    Kind.ORGAN: Sentence._organ,
-    Kind.STATE: Sentence._state,
-    Kind.NEGATION: Sentence._negation,
-    Kind.NEGATION_AFTER: Sentence._negation_after,
-    Kind.UNCERTAINTY: Sentence._uncertainty,
-    Kind.UNCERTAINTY_AFTER: Sentence._uncertainty_after,
-    Kind.NEUTRAL: Sentence._pass,
-    Kind.END: Sentence._end,
-    Kind.VERB: Sentence._verb,
-    Kind.SEEN: Sentence._pass,
-    Kind.AND: Sentence._pass,
-    Kind.OR: Sentence._pass,
-    Kind.WITH: Sentence._with,
-    Kind.NOT_NOW: Sentence._not_now,
-    Kind.COMPARISON: Sentence._pass,
-    Kind.SIDE: Sentence._pass,
-    Kind.SEVERITY: Sentence._assertion,
-    Kind.CHANGE: Sentence._assertion,
-    Kind.COMMA: Sentence._comma,
-    Kind.QUESTION: Sentence._question,
+    Kind.CONCEPT: Reading._concept,
+    Kind.DENIAL: Reading._denial,
+    Kind.BORDERLINE: Reading._borderline,
+    Kind.ORGAN: Reading._organ,
+    Kind.STATE: Reading._state,
+    Kind.NEGATION: Reading._negation,
+    Kind.NEGATION_AFTER: Reading._negation_after,
+    Kind.UNCERTAINTY: Reading._uncertainty,
+    Kind.UNCERTAINTY_AFTER: Reading._uncertainty_after,
+    Kind.NEUTRAL: Reading._pass,
+    Kind.END: Reading._end,
+    Kind.VERB: Reading._verb,
+    Kind.SEEN: Reading._pass,
+    Kind.AND: Reading._pass,
+    Kind.OR: Reading._pass,
+    Kind.WITH: Reading._with,
+    Kind.NOT_NOW: Reading._not_now,
+    Kind.COMPARISON: Reading._pass,
+    Kind.SIDE: Reading._pass,
+    Kind.SEVERITY: Reading._assertion,
+    Kind.CHANGE: Reading._assertion,
+    Kind.COMMA: Reading._comma,
+    Kind.QUESTION: Reading._question,
 }

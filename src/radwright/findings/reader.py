@@ -8,9 +8,10 @@ composition of organs with states ("heart size ... within normal limits") and th
 
 from __future__ import annotations
 
-from radwright.findings.clauses import Draft, Sentence
+from radwright.findings.clauses import Reading
 from radwright.findings.lexicon import Kind, lexicon
 from radwright.findings.mention import Mention, ReadReport, Status
+from radwright.findings.sentence import Draft, Sentence
 from radwright.findings.tokens import Word, find_phrases, split_words
 
 
@@ -32,7 +33,7 @@ def read_report(text: str) -> ReadReport:
         comparisons += [
             (words[phrase.first].start, words[phrase.last].end) for phrase in phrases if phrase.kind is Kind.COMPARISON
         ]
-        drafts = Sentence(words, phrases, words_known.compositions).read()
+        drafts = Reading(Sentence(words, phrases), words_known.compositions).read()
         mentions += [_mention(draft, words, number) for draft in drafts]
     return ReadReport(text, tuple(sentences), tuple(mentions), tuple(comparisons))
 

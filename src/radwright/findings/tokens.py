@@ -13,6 +13,8 @@ _TOKEN = re.compile(r"[a-z]+|\d+(?:[.,]\d+)*|_{2,}|[.,;:?!()/]|\n[ \t]*(?:\n|(?=
 _GAP = re.compile(r"x{3,}|_{2,}")
 GAP = "xxxx"
 _ABBREVIATIONS = frozenset({"dr", "drs", "mr", "mrs", "ms", "vs", "approx", "cf"})
+MAX_WORDS = 160
+"""A sentence is cut here, so that a text without periods costs no more than others."""
 _ENDS = frozenset({"!", ";"})
 
 
@@ -72,6 +74,10 @@ def split_words(text: str) -> list[list[Word]]:
             words, lettered = [], False
             background = heading.text in _BACKGROUND and any(f"{name}:" in lowered for name in _HEADINGS)
             continue
+        if len(words) >= MAX_WORDS:
+            if not background:
+                sentences.append(words)
+            words, lettered = [], False
         if first == "x" or first == "_":
             token = GAP if _GAP.fullmatch(token) else token
         lettered = lettered or first.isalpha()
