@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from radwright.findings.mention import Mention, ReadReport, Status
-from radwright.findings.ontology import CHEXPERT, NIH, concepts
+from radwright.findings.ontology import CHEXPERT, NIH, NIH_NORMAL, concepts
 
 _RANK = {Status.PRESENT: 2, Status.UNCERTAIN: 1, Status.ABSENT: 0}
 
@@ -52,11 +52,15 @@ def _no_finding(read: ReadReport) -> int | None:
 
 
 def nih_labels(read: ReadReport) -> dict[str, int]:
-    """1 or 0 for each name in ``NIH``: they have no open label, and what a report calls likely counts as present,
-    as those who coded the Open-i reports did ("possible" and "may represent" do not).
+    """1 or 0 for each name in ``NIH`` and for ``NIH_NORMAL``.
+
+    Those files have no open label: what a report calls likely counts as present, as with those who coded the Open-i
+    reports ("possible" and "may represent" do not). ``normal`` is 1 where nothing at all is asserted or called likely,
+    devices and traces of surgery included; it is 0 for a text without a sentence.
     """
     evidence = nih_evidence(read)
-    return {name: int(name in evidence) for name in NIH}
+    is_normal = bool(read.sentences) and not any(map(_counts, read.mentions))
+    return {name: int(name in evidence) for name in NIH} | {NIH_NORMAL: int(is_normal)}
 
 
 def nih_evidence(read: ReadReport) -> dict[str, Mention]:
@@ -65,6 +69,10 @@ def nih_evidence(read: ReadReport) -> dict[str, Mention]:
     found: dict[str, Mention] = {}
     for mention in read.mentions:
         name = known[mention.concept].nih
-        if name and (mention.status == Status.PRESENT or mention.likely):
+        if name and _counts(mention):
             found.setdefault(name, mention)
     return found
+
+
+def _counts(mention: Mention) -> bool:
+    return mention.status is Status.PRESENT or mention.likely

@@ -44,6 +44,8 @@ NIH: tuple[str, ...] = (
     "Hernia",
 )
 """The 14 classes of NIH ChestX-ray14 (Wang et al., CVPR 2017), spelt as in the label files of NegBio."""
+NIH_NORMAL = "normal"
+"""Those files' name for a report without any abnormality, of these classes or another."""
 
 
 @dataclass(frozen=True, slots=True)
