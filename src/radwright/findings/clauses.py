@@ -103,7 +103,7 @@ class Reading:
             return
         both = phrase.value in PROBABLE  # "A versus B"
         if self.sentence.also(index, Kind.UNCERTAINTY_AFTER) and (both or not self.sentence.names_next(index)):
-            self._reaches_back(phrase, Status.UNCERTAIN, alone=both)
+            self._reaches_back(phrase, Status.UNCERTAIN)
         if self.negation is not None and len(self.drafts) == self.num_before_cue:
             return  # "no evidence to suggest", "nothing suspicious for"
         if self.negation is not None and (
@@ -286,10 +286,11 @@ class Reading:
         cue = self.negation
         return cue is not None and cue.last + 2 >= phrase.first
 
-    def _reaches_back(self, cue: Phrase, status: Status, *, alone: bool = False) -> bool:
+    def _reaches_back(self, cue: Phrase, status: Status) -> bool:
         """Give ``status`` to the mention before a cue and to those listed with it; False where there is none.
 
-        With ``alone`` a comma ends the list ("opacity, scarring versus atelectasis" asserts the opacity).
+        For an open status a comma ends the list, unless "and" or "or" has shown that it is one ("opacity, scarring versus
+        atelectasis" asserts the opacity; "edema, effusion or pneumonia cannot be excluded" leaves all open).
         """
         reached = [draft for draft in self.drafts if draft.clause == self.clause and draft.last < cue.first]
         if not reached or cue.first - reached[-1].last > BACK_REACH:
@@ -298,14 +299,16 @@ class Reading:
             return True  # the tube is there, its tip is not seen
         end = cue.first
         group: list[Draft] = []
+        listed = False
         for draft in reversed(reached):
             between = [
                 phrase.kind for phrase in self.sentence.phrases if draft.last < phrase.first and phrase.last < end
             ]
             if group and (Kind.VERB in between or Kind.WITH in between or not LINKS & set(between)):
                 break
-            if group and alone and Kind.COMMA in between:
+            if group and status is Status.UNCERTAIN and Kind.COMMA in between and not listed:
                 break
+            listed = listed or Kind.AND in between or Kind.OR in between
             group.append(draft)
             end = draft.first
         if (

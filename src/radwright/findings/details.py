@@ -31,7 +31,7 @@ def add_details(sentence: Sentence, drafts: list[Draft]) -> None:
 
 def _owners(sentence: Sentence, drafts: list[Draft], phrase: Phrase) -> list[Draft]:
     """The mention that a side, grade or change belongs to: the next one, or the one before; twins share it."""
-    placed = sentence.is_place(phrase)
+    placed = phrase.kind is Kind.SIDE and sentence.is_place(phrase)
     before = [draft for draft in drafts if draft.last < phrase.first]
     after = [draft for draft in drafts if draft.first > phrase.last]
     inside = [draft for draft in drafts if draft.first <= phrase.first and phrase.last <= draft.last]
@@ -45,7 +45,7 @@ def _owners(sentence: Sentence, drafts: list[Draft], phrase: Phrase) -> list[Dra
             for other in sentence.phrases
             if phrase.last < other.first and other.last < follows.first
         )
-        if barred or follows.first - phrase.last > DETAIL_REACH:
+        if (barred and before) or follows.first - phrase.last > DETAIL_REACH:
             follows = None
     owner = None
     if before and (placed or follows is None):

@@ -62,6 +62,7 @@ SENSES = ""
 """Key under which a node of the tree keeps the senses of the phrase that ends there; no word is empty."""
 
 Node = dict[str, Any]
+_SIDE_WORDS = {"left": "left", "right": "right", "bilateral": "both", "both": "both"}
 
 PROBABLE = frozenset({"probable", "probable_after"})
 """Cues of uncertainty that call a finding likely, or one of two readings."""
@@ -133,9 +134,10 @@ def _insert(root: Node, pattern: str, sense: Sense) -> None:
         for word in phrase:
             node = node.setdefault(word, {})
         senses = node.get(SENSES, ())
-        # The first concept of the file that claims a phrase keeps it: later entries may list it as a by-product.
-        if sense not in senses:
-            node[SENSES] = (*senses, sense)
+        added = [sense]
+        if sense.kind in (Kind.ORGAN, Kind.DENIAL, Kind.STATE):  # "right lung base" is a side as well
+            added += [Sense(Kind.SIDE, _SIDE_WORDS[word]) for word in phrase if word in _SIDE_WORDS]
+        node[SENSES] = (*senses, *(one for one in added if one not in senses))
 
 
 def _compositions(
