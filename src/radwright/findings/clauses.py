@@ -289,8 +289,8 @@ class Reading:
     def _reaches_back(self, cue: Phrase, status: Status) -> bool:
         """Give ``status`` to the mention before a cue and to those listed with it; False where there is none.
 
-        For an open status a comma ends the list, unless "and" or "or" has shown that it is one ("opacity, scarring versus
-        atelectasis" asserts the opacity; "edema, effusion or pneumonia cannot be excluded" leaves all open).
+        For an open status a comma ends the list, unless "and" or "or" has shown that it is one ("opacity, scarring
+        versus atelectasis" asserts the opacity; "edema, effusion or pneumonia cannot be excluded" leaves all open).
         """
         reached = [draft for draft in self.drafts if draft.clause == self.clause and draft.last < cue.first]
         if not reached or cue.first - reached[-1].last > BACK_REACH:
