@@ -380,7 +380,9 @@ def test_a_language_model_that_talks_nonsense_breaks_nothing(language_model: Pat
     )
     assert math.isnan(found.metrics["green"].value)
     assert found.metrics["bleu_1"].value > 0
-    assert any("green: 2 of 2 studies got an answer that cannot be read" in note for note in found.notes)
+    assert any(
+        "green: 2 of 2 studies got an answer that cannot be read; there is no score" in note for note in found.notes
+    )
 
 
 def test_batched_continuations_equal_single_ones(language_model: Path) -> None:

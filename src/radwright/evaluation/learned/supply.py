@@ -152,7 +152,7 @@ def count_unscored(metrics: Sequence[Metric], rows: Sequence[FloatArray]) -> lis
         scored = int((statistics[:, -1] > 0).sum())
         if scored == len(statistics):
             continue
-        whole = "so there is no score" if np.isnan(statistics).any() else "the score is that of the others"
+        whole = "there is no score" if not scored or np.isnan(statistics).any() else "the score is that of the others"
         notes.append(f"{metric.names[0]}: {len(statistics) - scored} of {len(statistics)} studies {why}; {whole}")
     return notes
 
