@@ -130,7 +130,7 @@ class Cider:
         inside = found.groups[is_reference[found.texts]]
         owners = found.ngrams[found.starts[inside[np.flatnonzero(np.diff(inside, prepend=-1))]]]
         frequencies = np.bincount(owners, minlength=len(new))
-        known = DocumentFrequency(len(texts.drafts), Counter())
+        known = DocumentFrequency(max(1, len(texts.drafts)), Counter())
         table = np.array([known.idf(count) for count in range(int(frequencies.max(initial=0)) + 1)])
         return table[frequencies]
 
