@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test fails because the machine is busy.
+settings.register_profile("no wall-clock", deadline=None)
+settings.load_profile("no wall-clock")
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
