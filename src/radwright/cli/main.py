@@ -21,6 +21,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Turn the CMCRL authors' weights into a checkpoint, or check parity with them.",
     ),
     "score": ("radwright.cli.score:score", "Score drafts against references, with intervals and trivial baselines."),
+    "compare": (
+        "radwright.cli.compare:compare",
+        "Compare two systems' drafts of the same studies, with intervals, p-values and a verdict.",
+    ),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""
