@@ -81,7 +81,7 @@ def measure(name: str, action: Callable[[], Any], rounds: int) -> tuple[Any, flo
         result = action()
         best = min(best, time.process_time() - start_s)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name:58} {best:6.2f} CPU-s   peak {peak_mb:4.0f} MB")
+    print(f"{name:58} {best:7.3f} CPU-s   peak {peak_mb:4.0f} MB")
     return result, best
 
 
@@ -93,7 +93,7 @@ def measure_rows(drafts: list[str], references: list[str], rounds: int) -> None:
         _, seconds = measure(f"rows: {name}", partial(metric.rows, drafts, targets), rounds)
         total += seconds if name in GOAL else 0.0
         if name == GOAL[-1]:
-            print(f"{'rows: these four (goal: 3 CPU-s, peak 500 MB)':58} {total:6.2f} CPU-s")
+            print(f"{'rows: these four (goal: 3 CPU-s, peak 500 MB)':58} {total:7.3f} CPU-s")
 
 
 def measure_statistics(systems: Sequence[list[str]], references: list[str], rounds: int) -> None:
