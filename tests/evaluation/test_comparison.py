@@ -103,12 +103,12 @@ def test_values_and_differences_are_those_of_scoring(comparison: Comparison) -> 
         assert found.difference.plain() == pytest.approx(scored.differences["old"][name].plain())
     assert comparison.study_ids == scored.study_ids
     assert comparison.signature.startswith(scored.signature)
-    assert "test=approximate randomisation 10000, seed 0, Holm over 8, level 0.05" in comparison.signature
+    assert "test=approximate randomisation 10000, seed 0, Holm over 12, level 0.05" in comparison.signature
 
 
 def test_a_better_system_is_called_better_from_either_side(comparison: Comparison) -> None:
     assert comparison.any_different
-    assert comparison.conclusion.startswith("new is better on 8 of 8 scores (bleu_1, ")
+    assert comparison.conclusion.startswith("new is better on 12 of 12 scores (bleu_1, ")
     assert all(found.b_is_better for found in comparison.scores.values())
     back = compare(improved(DRAFTS, REFERENCES, 0.5, 0), DRAFTS, REFERENCES, names=("new", "old"))
     assert back.conclusion == comparison.conclusion
@@ -132,7 +132,7 @@ def test_equal_systems_cannot_be_told_apart() -> None:
     assert not found.any_different
     assert {each.p_value for each in found.scores.values()} == {1.0}
     assert found.conclusion == (
-        "no difference between A and B can be told on any of 8 scores over 60 studies, at family-wise level 0.05"
+        "no difference between A and B can be told on any of 12 scores over 60 studies, at family-wise level 0.05"
     )
     assert any("the same, word for word" in note for note in found.notes)
 
@@ -215,7 +215,7 @@ def test_few_studies_few_swaps_and_empty_drafts_are_noted() -> None:
     assert any("can hardly fall to 0.05" in note for note in few.notes)
     empty = compare(dict.fromkeys(DRAFTS, ""), OTHERS, REFERENCES, num_resamples=10, names=("silent", "other"))
     assert "silent: 60 of 60 drafts are empty, scored as they are" in empty.notes
-    assert empty.conclusion.startswith("other is better on 8 of 8")
+    assert empty.conclusion.startswith("silent is better on 1 of 12 scores (fabricated); other is better on 11 of 12")
 
 
 def write_lines(path: Path, reports: Reports) -> None:

@@ -24,7 +24,9 @@ def compare(
     ),
     convention: str = typer.Option("report", help="report, r2gen-iu, r2gen-mimic or raw."),
     metrics: str | None = typer.Option(
-        None, "--metrics", help="Metrics, separated by commas, instead of all; fewer scores are corrected for."
+        None,
+        "--metrics",
+        help="Metrics, separated by commas, all of whose scores are compared; else a dozen of the usual ones.",
     ),
     level: float = typer.Option(0.05, help="Probability of calling any score different where none differs."),
     json_out: Path | None = typer.Option(None, "--json", help="JSON to write."),
@@ -46,12 +48,11 @@ def compare(
     """
     from radwright.errors import ScoringError
     from radwright.evaluation.comparison import compare as compare_texts
-    from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS
     from radwright.evaluation.reports import read_reports
 
     if first.exists() and second.exists() and first.samefile(second):
         raise ScoringError(f"{first}: is given as A and as B; give two systems' files of drafts")
-    chosen = list(WITHOUT_WEIGHTS) if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    chosen = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     comparison = compare_texts(
         read_reports(first).reports(),
         read_reports(second).reports(),
@@ -60,7 +61,7 @@ def compare(
         convention=convention,
         train=None if train is None else read_reports(train).train_reports(),
         allow_missing=allow_missing,
-        metrics=dict.fromkeys(chosen),
+        metrics=None if chosen is None else dict.fromkeys(chosen),
         level=level,
         num_resamples=resamples,
         num_permutations=permutations,

@@ -17,6 +17,21 @@ from radwright.evaluation.significance import NUM_PERMUTATIONS, holm, randomisat
 from radwright.evaluation.texts import count_vocabulary, prepare_texts
 
 LEVEL = 0.05
+COMPARED: tuple[str, ...] = (
+    "bleu_1",
+    "bleu_4",
+    "rouge_l",
+    "cider",
+    "meteor15_es",
+    "chrf",
+    "f1_14_micro",
+    "f1_14_example",
+    "f1_5_micro",
+    "fabricated",
+    "missed",
+    "finding_score",
+)
+"""Scores compared unless metrics are named: variants that say nearly the same only make the correction harsher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +150,7 @@ def compare(
     convention: str = "report",
     train: Mapping[str, str] | None = None,
     allow_missing: bool = False,
-    metrics: Iterable[str] = WITHOUT_WEIGHTS,
+    metrics: Iterable[str] | None = None,
     level: float = LEVEL,
     num_resamples: int = NUM_RESAMPLES,
     num_permutations: int = NUM_PERMUTATIONS,
@@ -151,7 +166,8 @@ def compare(
         convention: name in ``CONVENTIONS``.
         train: train reports, for the vocabulary of the ``r2gen-*`` conventions.
         allow_missing: compare on the studies that have both drafts and a usable reference, and say so in the signature.
-        metrics: names in the metrics table, or ``module:Class``.
+        metrics: names in the metrics table, or ``module:Class``, all of whose scores are compared; None: the scores
+            in ``COMPARED``.
         level: family-wise, in (0, 1): over all scores of all metrics.
         num_resamples: bootstrap resamples, for the intervals.
         num_permutations: random swaps, for p.
@@ -172,19 +188,23 @@ def compare(
     common = {study_id: draft for study_id, draft in first.items() if study_id in second}
     texts = prepare_texts(common, references, rules, vocabulary, allow_missing=allow_missing)
     others = Drafts.of([second[study_id] for study_id in texts.study_ids], rules.draft)
-    found, unavailable = find_metrics(metrics, None)
+    found, unavailable = find_metrics(WITHOUT_WEIGHTS if metrics is None else metrics, None)
     if not found:
         reasons = "; ".join(unavailable.values()) or "none was named"
         raise ScoringError(f"no metric to compare by: {reasons}")
     rows, other_rows = ([texts.rows(metric, drafts) for metric in found] for drafts in (texts.drafts, others))
     counts = draw_counts(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
     p_values = randomisation_p_values(found, rows, other_rows, num_permutations=num_permutations, seed=seed)
+    if metrics is None:
+        p_values = {name: p_values[name] for name in COMPARED if name in p_values}
     adjusted = holm(p_values)
     scores: dict[str, ScoreComparison] = {}
     for metric, own, theirs in zip(found, rows, other_rows, strict=True):
         differences = paired_differences(metric, theirs, own, counts)
         values = zip(metric.scores(own.sum(axis=0)), metric.scores(theirs.sum(axis=0)), strict=True)
         for name, (a, b), higher in zip(metric.names, values, metric.higher_is_better, strict=True):
+            if name not in adjusted:
+                continue
             different = adjusted[name] <= level
             scores[name] = ScoreComparison(
                 float(a), float(b), differences[name], p_values[name], adjusted[name], higher, different
