@@ -122,6 +122,7 @@ def test_no_forbidden_library_anywhere() -> None:
         ["import-released", "--help"],
         ["score", "--help"],
         ["label", "--help"],
+        ["compare", "--help"],
         ["demo", "--help"],
     ],
 )
