@@ -293,6 +293,8 @@ class Reading:
         versus atelectasis" asserts the opacity; "edema, effusion or pneumonia cannot be excluded" leaves all open).
         """
         reached = [draft for draft in self.drafts if draft.clause == self.clause and draft.last < cue.first]
+        if status is Status.UNCERTAIN and any(draft.status is not Status.ABSENT for draft in reached):
+            reached = [draft for draft in reached if draft.status is not Status.ABSENT]  # "A rather than B is favored"
         if not reached or cue.first - reached[-1].last > BACK_REACH:
             return False
         if any(word.text in ("tip", "tips") for word in self.sentence.words[reached[-1].last + 1 : cue.first]):

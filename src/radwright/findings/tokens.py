@@ -9,7 +9,7 @@ from typing import NamedTuple
 from radwright.findings.lexicon import SENSES, Kind, Node, Sense
 
 # A blank line, or a line that starts with a bullet or a number, ends a sentence; other line breaks only wrap it.
-_TOKEN = re.compile(r"[a-z]+\d*|\d+(?:[.,]\d+)*|_{2,}|[.,;:?!()/]|\n[ \t]*(?:\n|(?=[-*•]\s)|(?=\d{1,2}[.)]\s))")
+_TOKEN = re.compile(r"[a-z]+\d*|ø|\d+(?:[.,]\d+)*|_{2,}|[.,;:?!()/]|\n[ \t]*(?:\n|(?=[-*•]\s)|(?=\d{1,2}[.)]\s))")
 _GAP = re.compile(r"x{3,}|_{2,}")
 GAP = "xxxx"
 _ABBREVIATIONS = frozenset({"dr", "drs", "mr", "mrs", "ms", "vs", "approx", "cf"})
@@ -22,6 +22,7 @@ _ENDS = frozenset({"!", ";"})
 _HEADINGS = frozenset(
     {"findings", "finding", "impression", "impressions", "conclusion", "conclusions", "report", "opinion"}
 )
+_OF_THE_ORDER = frozenset({"exam", "examination", "study"})
 _BACKGROUND = frozenset({"history", "indication", "indications", "technique", "comparison", "comparisons", "procedure"})
 
 
@@ -67,12 +68,12 @@ def split_words(text: str) -> list[list[Word]]:
                     sentences.append(words)
                 words, lettered = [], False
             continue
-        if first == ":" and lettered and (words[-1].text in _HEADINGS or words[-1].text in _BACKGROUND):
+        if first == ":" and lettered and _is_heading(words):
             heading = words.pop()
             if not background and any(word.text[0].isalpha() for word in words):
                 sentences.append(words)
             words, lettered = [], False
-            background = heading.text in _BACKGROUND and any(f"{name}:" in lowered for name in _HEADINGS)
+            background = heading.text not in _HEADINGS and any(f"{name}:" in lowered for name in _HEADINGS)
             continue
         if len(words) >= MAX_WORDS:
             if not background:
@@ -89,6 +90,13 @@ def split_words(text: str) -> list[list[Word]]:
     if lettered and not background:
         sentences.append(words)
     return sentences
+
+
+def _is_heading(words: list[Word]) -> bool:
+    last = words[-1].text
+    if last in _OF_THE_ORDER:  # "reason for exam:", but not "chest exam:"
+        return len(words) > 1 and words[-2].text == "for"
+    return last in _HEADINGS or last in _BACKGROUND
 
 
 def _ends_sentence(words: list[Word], text: str, place: int) -> bool:
