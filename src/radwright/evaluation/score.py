@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,6 +31,21 @@ class BaselineScores:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupScores:
+    """Scores of the drafts of some of the studies.
+
+    ``metrics`` is empty for a single study: an interval over one study would say nothing.
+    """
+
+    num_studies: int
+    metrics: dict[str, Interval]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {"n": self.num_studies, "metrics": {name: value.plain() for name, value in self.metrics.items()}}
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything one scoring run found.
 
@@ -48,6 +63,8 @@ class Evaluation:
         without_reference: drafts without a usable reference, left out (only with ``allow_missing``).
         study_rows: per study its own scores and lengths, in the order of ``study_ids``.
         notes: what a reader of the numbers should know.
+        groups: fact -> group of studies -> scores of its drafts; CIDEr weighs n-grams as over all studies, so that the
+            groups can be compared.
     """
 
     study_ids: tuple[str, ...]
@@ -61,6 +78,7 @@ class Evaluation:
     without_reference: tuple[str, ...] = ()
     study_rows: tuple[dict[str, float], ...] = ()
     notes: tuple[str, ...] = ()
+    groups: dict[str, dict[str, GroupScores]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """The JSON that ``radwright score --json`` writes."""
@@ -85,6 +103,9 @@ class Evaluation:
             "without_draft": list(self.without_draft),
             "without_reference": list(self.without_reference),
             "notes": list(self.notes),
+            "groups": {
+                fact: {name: group.plain() for name, group in groups.items()} for fact, groups in self.groups.items()
+            },
         }
 
 
@@ -112,6 +133,8 @@ def score(
     constants_from: Mapping[str, str] | None = None,
     cider_from: Mapping[str, str] | None = None,
     against: Mapping[str, Mapping[str, str]] | None = None,
+    baselines: Mapping[str, Mapping[str, str]] | None = None,
+    groups: Mapping[str, Mapping[str, Collection[str]]] | None = None,
     allow_missing: bool = False,
     metrics: Iterable[str] = METRICS,
     num_resamples: int = NUM_RESAMPLES,
@@ -128,6 +151,9 @@ def score(
             it are left out.
         cider_from: reports whose document frequencies CIDEr uses instead of the evaluated references'.
         against: name -> drafts of another system, compared in pairs; it needs a draft for every evaluated study.
+        baselines: name -> drafts of a further trivial baseline, for every evaluated study (the nearest train report).
+        groups: fact -> name of a group -> ids of its studies, to be scored apart; ids that are not evaluated count for
+            nothing.
         allow_missing: score the studies that have both a draft and a usable reference, and say so in the signature.
         metrics: names in the metrics table, or ``module:Class``.
         num_resamples: bootstrap resamples over studies.
@@ -153,9 +179,11 @@ def score(
     rows = [texts.rows(metric, texts.drafts) for metric in found]
     evaluated = set(texts.study_ids)
     others = {name: _without(source, evaluated) for name, source in (("train", train), ("constants", constants_from))}
-    baselines, notes = _baselines(rules, vocabulary, others, len(evaluated), frequency, seed)
-    others_drafts = _others_drafts(against or {}, texts, rules, {baseline.name for baseline in baselines})
-    scored, differences = _compare(found, rows, texts, counts, baselines, others_drafts)
+    trivial, notes = _baselines(rules, vocabulary, others, len(evaluated), frequency, seed)
+    further = _others_drafts(baselines or {}, texts, rules, {baseline.name for baseline in trivial})
+    trivial += [Baseline(name, drafts) for name, drafts in further.items()]
+    others_drafts = _others_drafts(against or {}, texts, rules, {baseline.name for baseline in trivial})
+    scored, differences = _compare(found, rows, texts, counts, trivial, others_drafts)
     diversity = measure_diversity(
         texts.drafts.prepared,
         texts.references.prepared,
@@ -178,7 +206,31 @@ def score(
         without_reference=texts.without_reference,
         study_rows=_study_rows(found, rows, texts),
         notes=tuple(notes),
+        groups=_groups(groups or {}, found, rows, texts.study_ids, num_resamples, seed),
     )
+
+
+def _groups(
+    groups: Mapping[str, Mapping[str, Collection[str]]],
+    metrics: Sequence[Metric],
+    rows: Sequence[FloatArray],
+    study_ids: Sequence[str],
+    num_resamples: int,
+    seed: int,
+) -> dict[str, dict[str, GroupScores]]:
+    """Scores of every group that holds an evaluated study, resampled within the group."""
+    places = {study_id: place for place, study_id in enumerate(study_ids)}
+    scored: dict[str, dict[str, GroupScores]] = {}
+    for fact, members in groups.items():
+        scored[fact] = {}
+        for name, ids in members.items():
+            chosen = sorted(places[study_id] for study_id in ids if study_id in places)
+            if len(chosen) > 1:
+                counts = draw_counts(len(chosen), num_resamples=num_resamples, seed=seed)
+                scored[fact][name] = GroupScores(len(chosen), _intervals(metrics, [row[chosen] for row in rows], counts))
+            elif chosen:
+                scored[fact][name] = GroupScores(1, {})
+    return scored
 
 
 def _prepare(

@@ -6,6 +6,7 @@ Nothing is fetched from anywhere: style, script, plots and images are inline, an
 from radwright.evaluation.page.content import (
     Curve,
     DraftedStudy,
+    Estimate,
     FindingScore,
     FindingTable,
     Page,
@@ -16,6 +17,7 @@ from radwright.evaluation.page.write import render_page, write_page
 __all__ = [
     "Curve",
     "DraftedStudy",
+    "Estimate",
     "FindingScore",
     "FindingTable",
     "Page",

@@ -12,22 +12,6 @@ from radwright.evaluation.page.html import Html, number, tag
 
 WARNING = "Research only. Not a medical device. A radiologist must check every draft."
 
-_METRIC_NAMES = {
-    "bleu_1": "BLEU-1",
-    "bleu_2": "BLEU-2",
-    "bleu_3": "BLEU-3",
-    "bleu_4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "cider": "CIDEr-D",
-    "meteor15_es": "METEOR 1.5 (exact + stem)",
-    "chrf": "chrF",
-    "micro_f1": "micro-F1",
-}
-_BASELINE_NAMES = {
-    "constant_bleu_4": "one text, best BLEU-4",
-    "constant_cider": "one text, best CIDEr",
-    "random_train_report": "random train report",
-}
 _PARTS = {
     "scores": "Scores",
     "findings": "Findings",
@@ -36,44 +20,6 @@ _PARTS = {
     "studies": "Drafts, study by study",
 }
 _HEADLINES = ("bleu_4", "cider")
-
-Interval = tuple[float, float | None, float | None]
-
-
-def metric_name(name: str) -> str:
-    """A score's name as people write it."""
-    return _METRIC_NAMES.get(name, readable_name(name))
-
-
-def readable_name(name: str) -> str:
-    """``central_line`` -> ``central line``."""
-    return name.replace("_", " ")
-
-
-def _interval(value: Any) -> Interval | None:
-    """(value, low, high) of a score given as a number or as ``{"value":, "low":, "high":}``; None of anything else."""
-    if isinstance(value, Mapping) and isinstance(value.get("value"), int | float):
-        return float(value["value"]), _float(value.get("low")), _float(value.get("high"))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value), None, None
-    return None
-
-
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _intervals(values: Any) -> dict[str, Interval]:
-    if not isinstance(values, Mapping):
-        return {}
-    found = {str(name): _interval(value) for name, value in values.items()}
-    return {name: interval for name, interval in found.items() if interval is not None}
-
-
-def _baselines(scores: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
-    entries = scores.get("baselines") or {}
-    return {str(name): _intervals(entry.get("metrics", entry)) for name, entry in entries.items()}
-
 
 def heading(page: Page, parts: Mapping[str, Html | None]) -> Html:
     """Title, warning, statement, and links to the parts (id -> section) that the page has."""
@@ -194,10 +140,6 @@ def scores_section(scores: Mapping[str, Any] | None) -> Html | None:
 
 def _has_intervals(metrics: Mapping[str, Interval]) -> bool:
     return any(low is not None for _, low, _ in metrics.values())
-
-
-def _baseline_name(name: str) -> str:
-    return _BASELINE_NAMES.get(name, readable_name(name))
 
 
 def _notes(scores: Mapping[str, Any]) -> Html | None:

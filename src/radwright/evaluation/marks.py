@@ -1,0 +1,252 @@
+"""Which findings of a draft its reference supports, and which are fabricated, missed, flipped or on the wrong side.
+
+Mentions are compared by concept and, where both say sides, by side: "no right effusion" contradicts no left one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from radwright.findings.mention import Mention, ReadReport, Status
+
+
+class Kind(StrEnum):
+    """What the comparison says of a finding, the gravest first."""
+
+    FLIPPED = "flipped"
+    """One report asserts it, the other denies it."""
+    FABRICATED = "fabricated"
+    """The draft asserts it, the reference does not speak of it."""
+    MISSED = "missed"
+    """The reference asserts it, the draft does not speak of it."""
+    SIDE = "side"
+    """Both assert it, on another side."""
+    DESCRIBED = "described"
+    """Both assert it, with another size or another change."""
+    OPEN = "open"
+    """One report leaves it open, the other does not."""
+    SUPPORTED = "supported"
+    """Both assert it, or both leave it open."""
+    DENIED = "denied"
+    """Both deny it."""
+
+
+ERRORS = (Kind.FLIPPED, Kind.FABRICATED, Kind.MISSED, Kind.SIDE)
+_ORDER = {kind: place for place, kind in enumerate(Kind)}
+_SIZES = ("", "minimal", "mild", "moderate", "severe")
+_CHANGES = {"same": "unchanged"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Words of one report that name a finding.
+
+    Attributes:
+        start: first character, in the report as written.
+        end: one past the last.
+        kind: what the comparison says of it.
+        notes: a sentence for every finding that these words name.
+    """
+
+    start: int
+    end: int
+    kind: Kind
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One finding of a study, over both reports.
+
+    Attributes:
+        kind: what the comparison says of it.
+        concept: the finding's id in the ontology.
+        classes: the classes that it counts for.
+        reference: what the reference says of it (``"left, mild"``, ``"denied"``); empty where it asserts no more than
+            its name.
+        draft: the same of the draft.
+        asserted: whether the draft asserts it.
+    """
+
+    kind: Kind
+    concept: str
+    classes: tuple[str, ...]
+    reference: str
+    draft: str
+    asserted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Both reports of a study, read and held against one another.
+
+    Attributes:
+        reference: marks in the reference, in its order, none overlapping another.
+        draft: marks in the draft.
+        facts: the findings that either report asserts or leaves open, the gravest first.
+    """
+
+    reference: tuple[Mark, ...]
+    draft: tuple[Mark, ...]
+    facts: tuple[Fact, ...]
+
+    def of(self, *kinds: Kind) -> list[Fact]:
+        """The facts of some kinds."""
+        return [fact for fact in self.facts if fact.kind in kinds]
+
+    @property
+    def fabricated(self) -> list[Fact]:
+        """Asserted by the draft, denied by the reference or not in it."""
+        return [fact for fact in self.of(Kind.FABRICATED, Kind.FLIPPED) if fact.asserted]
+
+    @property
+    def missed(self) -> list[Fact]:
+        """Asserted by the reference, denied by the draft or not in it."""
+        return [fact for fact in self.of(Kind.MISSED, Kind.FLIPPED) if not fact.asserted]
+
+    @property
+    def num_errors(self) -> int:
+        """Findings that are flipped, fabricated, missed or on the wrong side."""
+        return len(self.of(*ERRORS))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the draft asserts what the reference asserts, no more, no less, described alike."""
+        return all(fact.kind is Kind.SUPPORTED for fact in self.facts)
+
+
+def mark_reports(
+    reference: ReadReport, draft: ReadReport, classes_of: Callable[[str], Collection[str]] = lambda concept: ()
+) -> Reading:
+    """Hold a draft's findings against its reference's.
+
+    Args:
+        reference: the reference, read.
+        draft: the draft, read.
+        classes_of: concept -> the classes that it counts for.
+    """
+    judged = {
+        "reference": [(mention, _judge(mention, draft.mentions, drafted=False)) for mention in reference.mentions],
+        "draft": [(mention, _judge(mention, reference.mentions, drafted=True)) for mention in draft.mentions],
+    }
+    found: dict[str, set[Kind]] = {}
+    for mention, kind in [*judged["reference"], *judged["draft"]]:
+        if kind not in {None, Kind.DENIED}:
+            found.setdefault(mention.concept, set()).add(kind)
+    facts = [
+        Fact(
+            kind,
+            concept,
+            tuple(classes_of(concept)),
+            describe(reference.mentions, concept),
+            describe(draft.mentions, concept),
+            _asserts(draft.mentions, concept),
+        )
+        for concept, kinds in found.items()
+        for kind in kinds
+        # What is right of a finding goes without saying where something else of it is wrong.
+        if kind is not Kind.SUPPORTED or kinds == {Kind.SUPPORTED}
+    ]
+    said = {fact.concept: (fact.reference, fact.draft) for fact in facts}
+    return Reading(
+        _marks(judged["reference"], said),
+        _marks(judged["draft"], said),
+        tuple(sorted(facts, key=lambda fact: _ORDER[fact.kind])),
+    )
+
+
+def _judge(mention: Mention, others: Iterable[Mention], *, drafted: bool) -> Kind | None:
+    """What the other report's mentions make of one; None where there is nothing to say of it."""
+    same = [other for other in others if other.concept == mention.concept]
+    near = [other for other in same if not (mention.sides and other.sides) or mention.sides & other.sides]
+    said = {other.status for other in near}
+    if mention.status is Status.PRESENT:
+        if Status.PRESENT in said:
+            return _details(mention, [other for other in same if other.status is Status.PRESENT])
+        if any(other.status is Status.PRESENT for other in same):
+            return Kind.SIDE
+        if Status.UNCERTAIN in said:
+            return Kind.OPEN
+        if Status.ABSENT in said:
+            return Kind.FLIPPED
+        return Kind.FABRICATED if drafted else Kind.MISSED
+    if mention.status is Status.UNCERTAIN:
+        return Kind.SUPPORTED if Status.UNCERTAIN in said else Kind.OPEN
+    if Status.PRESENT in said:
+        return Kind.FLIPPED
+    if Status.UNCERTAIN in said:
+        return Kind.OPEN
+    return Kind.DENIED if said else None
+
+
+def _details(mention: Mention, others: Sequence[Mention]) -> Kind:
+    """Side, size and change of a finding that both assert; what one of them leaves unsaid is no difference."""
+    sides = frozenset().union(*(other.sides for other in others))
+    if sides and not mention.sides <= sides:
+        return Kind.SIDE
+    near = [other for other in others if not (mention.sides and other.sides) or mention.sides & other.sides]
+    sizes = {other.severity for other in near} - {0}
+    changes = {other.change for other in near} - {""}
+    if (mention.severity and sizes and mention.severity not in sizes) or (
+        mention.change and changes and mention.change not in changes
+    ):
+        return Kind.DESCRIBED
+    return Kind.SUPPORTED
+
+
+def _asserts(mentions: Iterable[Mention], concept: str) -> bool:
+    return any(mention.concept == concept and mention.status is Status.PRESENT for mention in mentions)
+
+
+def describe(mentions: Iterable[Mention], concept: str) -> str:
+    """What a report says of a finding: side, size and change where it asserts it, which may be nothing, else how."""
+    said = [mention for mention in mentions if mention.concept == concept]
+    asserted = [mention for mention in said if mention.status is Status.PRESENT]
+    if not asserted:
+        is_open = any(mention.status is Status.UNCERTAIN for mention in said)
+        return "left open" if is_open else "denied" if said else "not mentioned"
+    return "; ".join(dict.fromkeys(text for mention in asserted if (text := _detail(mention))))
+
+
+def _detail(mention: Mention) -> str:
+    sides = "both sides" if len(mention.sides) > 1 else "".join(mention.sides)
+    parts = (sides, _SIZES[mention.severity], _CHANGES.get(mention.change, mention.change))
+    return ", ".join(part for part in parts if part)
+
+
+def _marks(
+    judged: Iterable[tuple[Mention, Kind | None]], said: dict[str, tuple[str, str]]
+) -> tuple[Mark, ...]:
+    """Marks that do not overlap: of words that name two findings, the graver judgement shows, with both notes."""
+    kept: list[Mark] = []
+    entries = [(kind, mention) for mention, kind in judged if kind is not None]
+    for kind, mention in sorted(entries, key=lambda entry: (_ORDER[entry[0]], entry[1].start)):
+        note = _note(kind, mention, *said.get(mention.concept, ("", "")))
+        place = next((k for k, mark in enumerate(kept) if mark.start < mention.end and mention.start < mark.end), None)
+        if place is None:
+            kept.append(Mark(mention.start, mention.end, kind, (note,)))
+        elif note not in kept[place].notes:
+            mark = kept[place]
+            kept[place] = Mark(mark.start, mark.end, mark.kind, (*mark.notes, note))
+    return tuple(sorted(kept, key=lambda mark: mark.start))
+
+
+def _note(kind: Kind, mention: Mention, reference: str, draft: str) -> str:
+    name = mention.concept.replace("_", " ")
+    asserted = mention.status is Status.PRESENT
+    if kind is Kind.FLIPPED:
+        return f"{name}: asserted here, denied by the other report" if asserted else f"{name}: denied here, asserted by the other report"
+    if kind is Kind.FABRICATED:
+        return f"{name}: the reference does not mention it"
+    if kind is Kind.MISSED:
+        return f"{name}: the draft does not mention it"
+    if kind in {Kind.SIDE, Kind.DESCRIBED}:
+        return f"{name}: {reference or 'asserted'} in the reference, {draft or 'asserted'} in the draft"
+    if kind is Kind.OPEN:
+        here = "left open here" if mention.status is Status.UNCERTAIN else "the other report leaves it open"
+        return f"{name}: {here}"
+    if kind is Kind.DENIED:
+        return f"{name}: denied by both reports"
+    return f"{name}: in both reports" if asserted else f"{name}: left open by both reports"
