@@ -221,6 +221,7 @@ def test_resamples_are_drawn_with_replacement() -> None:
 def test_intervals_cover_the_mean_as_often_as_they_say() -> None:
     class Mean:
         names = ("mean",)
+        higher_is_better = (True,)
         reads_as_written = False
         variant = "test"
 

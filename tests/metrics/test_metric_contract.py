@@ -55,6 +55,7 @@ def test_shapes_names_and_finite_scores(metric: Metric) -> None:
     assert np.isfinite(scores).all()
     assert (scores >= 0).all()
     assert metric.variant
+    assert len(metric.higher_is_better) == len(metric.names)
 
 
 def test_many_sums_at_once_equal_one_by_one(metric: Metric) -> None:
@@ -78,7 +79,7 @@ def test_perfect_drafts_beat_every_other(metric: Metric) -> None:
     references = ["the heart is normal .", "no effusion is seen in the lungs .", "lungs clear and normal ."]
     best = metric.scores(metric.rows(references, [[text] for text in references]).sum(axis=0))
     worse = metric.scores(metric.rows(references[::-1], [[text] for text in references]).sum(axis=0))
-    assert (best > worse).all()
+    assert np.where(metric.higher_is_better, best > worse, best < worse).all()
 
 
 def test_empty_drafts_score_nothing(metric: Metric) -> None:

@@ -72,7 +72,7 @@ def score(
         seed=seed,
     )
     _write(evaluation, per_study, json_out)
-    _show(evaluation)
+    show(evaluation)
 
 
 def _write(evaluation: Evaluation, per_study: Path | None, json_out: Path | None) -> None:
@@ -95,7 +95,8 @@ def _write(evaluation: Evaluation, per_study: Path | None, json_out: Path | None
             file.write((json.dumps(evaluation.plain(), ensure_ascii=False, indent=1) + "\n").encode())
 
 
-def _show(evaluation: Evaluation) -> None:
+def show(evaluation: Evaluation) -> None:
+    """Print the scores beside those of the baselines, and everything that a reader of them should know."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
@@ -103,7 +104,7 @@ def _show(evaluation: Evaluation) -> None:
 
     console = Console()
     console.print(f"{len(evaluation.study_ids)} studies; value, and below it the 95 % interval")
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("drafts", justify="right", no_wrap=True)
     for name in evaluation.baselines:
@@ -137,7 +138,13 @@ def _differences(evaluation: Evaluation) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, title="drafts minus each, with the paired 95 % interval", title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title="drafts minus each, with the paired 95 % interval",
+        title_justify="left",
+    )
     table.add_column("", no_wrap=True)
     for name in evaluation.differences:
         table.add_column(escape(name.replace("_", " ", 1)), justify="right")

@@ -1,15 +1,18 @@
 """Which findings of a draft its reference supports, and which are fabricated, missed, flipped or on the wrong side.
 
-Mentions are compared by concept and, where both say sides, by side: "no right effusion" contradicts no left one.
+Mentions are compared by concept and, where both say sides, by side: "no right effusion" contradicts no left one. A
+narrower concept bears out a broader one (a consolidation is an opacity); who denies the broader denies the narrower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from radwright.findings.mention import Mention, ReadReport, Status
+from radwright.findings.ontology import ancestors, concept
+from radwright.findings.reader import read_report
 
 
 class Kind(StrEnum):
@@ -35,7 +38,8 @@ class Kind(StrEnum):
 
 ERRORS = (Kind.FLIPPED, Kind.FABRICATED, Kind.MISSED, Kind.SIDE)
 _ORDER = {kind: place for place, kind in enumerate(Kind)}
-_SIZES = ("", "minimal", "mild", "moderate", "severe")
+_GRADES = ("", "minimal", "mild", "moderate", "severe")
+_SIZES = ("", "minimal", "small", "moderate", "large")
 _CHANGES = {"same": "unchanged"}
 
 
@@ -117,49 +121,64 @@ class Reading:
         return all(fact.kind is Kind.SUPPORTED for fact in self.facts)
 
 
-def mark_reports(
-    reference: ReadReport, draft: ReadReport, classes_of: Callable[[str], Collection[str]] = lambda concept: ()
-) -> Reading:
+def read_both(reference: str, draft: str) -> Reading:
+    """Read both reports of a study and hold them against one another."""
+    return mark_reports(read_report(reference), read_report(draft))
+
+
+def mark_reports(reference: ReadReport, draft: ReadReport) -> Reading:
     """Hold a draft's findings against its reference's.
 
     Args:
         reference: the reference, read.
         draft: the draft, read.
-        classes_of: concept -> the classes that it counts for.
     """
-    judged = {
-        "reference": [(mention, _judge(mention, draft.mentions, drafted=False)) for mention in reference.mentions],
-        "draft": [(mention, _judge(mention, reference.mentions, drafted=True)) for mention in draft.mentions],
-    }
+    references = [(mention, _judge(mention, draft.mentions, drafted=False)) for mention in reference.mentions]
+    drafts = [(mention, _judge(mention, reference.mentions, drafted=True)) for mention in draft.mentions]
     found: dict[str, set[Kind]] = {}
-    for mention, kind in [*judged["reference"], *judged["draft"]]:
-        if kind not in {None, Kind.DENIED}:
+    for mention, kind in [*references, *drafts]:
+        # A denial is the other side of an assertion that is counted there, or it goes without saying.
+        if kind is not None and mention.status is not Status.ABSENT:
             found.setdefault(mention.concept, set()).add(kind)
     facts = [
         Fact(
             kind,
-            concept,
-            tuple(classes_of(concept)),
-            describe(reference.mentions, concept),
-            describe(draft.mentions, concept),
-            _asserts(draft.mentions, concept),
+            name,
+            tuple(filter(None, [concept(name).chexpert])),
+            describe(reference.mentions, name),
+            describe(draft.mentions, name),
+            any(mention.concept == name and mention.status is Status.PRESENT for mention in draft.mentions),
         )
-        for concept, kinds in found.items()
+        for name, kinds in found.items()
         for kind in kinds
         # What is right of a finding goes without saying where something else of it is wrong.
         if kind is not Kind.SUPPORTED or kinds == {Kind.SUPPORTED}
     ]
     said = {fact.concept: (fact.reference, fact.draft) for fact in facts}
     return Reading(
-        _marks(judged["reference"], said),
-        _marks(judged["draft"], said),
+        _marks(references, said),
+        _marks(drafts, said),
         tuple(sorted(facts, key=lambda fact: _ORDER[fact.kind])),
     )
 
 
+def _about(name: str, mentions: Iterable[Mention]) -> list[Mention]:
+    """The mentions that say something of a concept: itself, narrower ones that are there, broader ones that are not."""
+    return [
+        mention
+        for mention in mentions
+        if mention.concept == name
+        or (
+            mention.concept in ancestors(name)
+            if mention.status is Status.ABSENT
+            else name in ancestors(mention.concept)
+        )
+    ]
+
+
 def _judge(mention: Mention, others: Iterable[Mention], *, drafted: bool) -> Kind | None:
     """What the other report's mentions make of one; None where there is nothing to say of it."""
-    same = [other for other in others if other.concept == mention.concept]
+    same = _about(mention.concept, others)
     near = [other for other in same if not (mention.sides and other.sides) or mention.sides & other.sides]
     said = {other.status for other in near}
     if mention.status is Status.PRESENT:
@@ -196,13 +215,9 @@ def _details(mention: Mention, others: Sequence[Mention]) -> Kind:
     return Kind.SUPPORTED
 
 
-def _asserts(mentions: Iterable[Mention], concept: str) -> bool:
-    return any(mention.concept == concept and mention.status is Status.PRESENT for mention in mentions)
-
-
-def describe(mentions: Iterable[Mention], concept: str) -> str:
+def describe(mentions: Iterable[Mention], name: str) -> str:
     """What a report says of a finding: side, size and change where it asserts it, which may be nothing, else how."""
-    said = [mention for mention in mentions if mention.concept == concept]
+    said = _about(name, mentions)
     asserted = [mention for mention in said if mention.status is Status.PRESENT]
     if not asserted:
         is_open = any(mention.status is Status.UNCERTAIN for mention in said)
@@ -212,13 +227,13 @@ def describe(mentions: Iterable[Mention], concept: str) -> str:
 
 def _detail(mention: Mention) -> str:
     sides = "both sides" if len(mention.sides) > 1 else "".join(mention.sides)
-    parts = (sides, _SIZES[mention.severity], _CHANGES.get(mention.change, mention.change))
+    # What lies on a side has a size, what is everywhere a grade.
+    grades = _SIZES if concept(mention.concept).lateral else _GRADES
+    parts = (sides, grades[mention.severity], _CHANGES.get(mention.change, mention.change))
     return ", ".join(part for part in parts if part)
 
 
-def _marks(
-    judged: Iterable[tuple[Mention, Kind | None]], said: dict[str, tuple[str, str]]
-) -> tuple[Mark, ...]:
+def _marks(judged: Iterable[tuple[Mention, Kind | None]], said: dict[str, tuple[str, str]]) -> tuple[Mark, ...]:
     """Marks that do not overlap: of words that name two findings, the graver judgement shows, with both notes."""
     kept: list[Mark] = []
     entries = [(kind, mention) for mention, kind in judged if kind is not None]
@@ -234,10 +249,11 @@ def _marks(
 
 
 def _note(kind: Kind, mention: Mention, reference: str, draft: str) -> str:
-    name = mention.concept.replace("_", " ")
+    name = concept(mention.concept).name
     asserted = mention.status is Status.PRESENT
     if kind is Kind.FLIPPED:
-        return f"{name}: asserted here, denied by the other report" if asserted else f"{name}: denied here, asserted by the other report"
+        here, there = ("asserted", "denied") if asserted else ("denied", "asserted")
+        return f"{name}: {there} by the other report, {here} here"
     if kind is Kind.FABRICATED:
         return f"{name}: the reference does not mention it"
     if kind is Kind.MISSED:

@@ -119,15 +119,17 @@ def nearest_studies(asked: StudyFeatures, known: StudyFeatures) -> dict[str, str
                     cosine_NM[row, own[study_id]] = -np.inf
             place_N = cosine_NM.argmax(1)
             value_N = cosine_NM[np.arange(len(ids)), place_N]
-            for row in np.flatnonzero(value_N > best_N):
-                names[row] = known_ids[place_N[row]]
+            for better in np.flatnonzero(value_N > best_N).tolist():
+                names[better] = known_ids[int(place_N[better])]
             best_N = np.maximum(best_N, value_N)
         nearest |= {study_id: name for study_id, name in zip(ids, names, strict=True) if name}
     return nearest
 
 
 def _moments(known: StudyFeatures) -> tuple[FloatArray, FloatArray]:
-    count, total, squares = 0, np.zeros(1), np.zeros(1)
+    count = 0
+    total: NDArray[np.float64] = np.zeros(1)
+    squares: NDArray[np.float64] = np.zeros(1)
     for _, features_MC in known.read():
         wide_MC = features_MC.astype(np.float64)
         count, total, squares = count + len(wide_MC), total + wide_MC.sum(0), squares + (wide_MC**2).sum(0)

@@ -1,8 +1,12 @@
-"""Reading texts by study: JSON lines with ``study_id`` and ``report``, or R2Gen's annotation.json; gzip or not."""
+"""Reading texts by study: JSON lines or CSV with ``study_id`` and ``report``, R2Gen's annotation.json, or plain text
+with a report a line; gzip or not.
+"""
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import zlib
 from collections import Counter
@@ -14,8 +18,13 @@ from typing import Any
 from radwright.errors import ScoringError, near
 
 _NAMED = 5
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_MAX_FIELD = 16 << 20
 _DEVELOPMENT = ("train", "tune")
-_CURE = "give JSON lines with study_id and report (drafts, a store's reports.jsonl), or R2Gen's annotation.json"
+_CURE = (
+    "give JSON lines with study_id and report (drafts, a store's reports.jsonl), R2Gen's annotation.json, a CSV with "
+    "the columns study_id and report, or a .txt file with a report a line"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +83,25 @@ class ReportFile:
 
 
 def read_reports(path: Path) -> ReportFile:
-    """Read a file of reports.
+    """Read a file of reports; its name's ending tells a table (``.csv``, ``.tsv``) and plain text (``.txt``).
+
+    Lines of plain text are called by their number, from 1; empty lines are no reports.
 
     Raises:
         ScoringError: the file cannot be read, is neither layout, names a study twice, or has no study; the message
             names the line or the entry.
     """
     text = _read_text(path)
-    annotation = _as_annotation(text)
-    rows = tuple(_lines(text, path) if annotation is None else _entries(annotation, path))
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if kind in _SEPARATORS:
+        rows = tuple(_table(text, path, _SEPARATORS[kind]))
+    elif kind == ".txt":
+        rows = tuple(
+            ReportRow(str(number), line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()
+        )
+    else:
+        annotation = _as_annotation(text)
+        rows = tuple(_lines(text, path) if annotation is None else _entries(annotation, path))
     if not rows:
         raise ScoringError(f"{path}: holds no study")
     twice = [study_id for study_id, count in Counter(row.study_id for row in rows).items() if count > 1]
@@ -129,6 +148,20 @@ def _entries(annotation: dict[str, Any], path: Path) -> Iterator[ReportRow]:
     for split, entries in annotation.items():
         for index, entry in enumerate(entries):
             yield _row(entry, f"{path}: {split}[{index}]", id_key="id", split=split)
+
+
+def _table(text: str, path: Path, separator: str) -> Iterator[ReportRow]:
+    csv.field_size_limit(_MAX_FIELD)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        columns = reader.fieldnames or []
+        for name in ("study_id", "report"):
+            if name not in columns:
+                raise ScoringError(f"{path}: has no column {name!r}{near(name, columns)}; it has: {', '.join(columns)}")
+        for entry in reader:
+            yield _row(entry, f"{path}:{reader.line_num}", id_key="study_id", split=None)
+    except csv.Error as error:
+        raise ScoringError(f"{path}:{reader.line_num}: is no line of a table: {error}") from error
 
 
 def _lines(text: str, path: Path) -> Iterator[ReportRow]:

@@ -14,6 +14,7 @@ from radwright.evaluation.baselines import Baseline, Drafts, choose_constants, c
 from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences, score_with_intervals
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
 from radwright.evaluation.reports import name_some
+from radwright.evaluation.texts import Texts, count_vocabulary, prepare_texts
 from radwright.metrics.base import FloatArray, Metric
 from radwright.metrics.cider import Cider, DocumentFrequency
 from radwright.metrics.diversity import Diversity, measure_diversity
@@ -109,21 +110,6 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """Texts of the evaluated studies, in the order of ``study_ids``."""
-
-    study_ids: tuple[str, ...]
-    drafts: Drafts
-    references: Drafts
-    without_draft: tuple[str, ...]
-    without_reference: tuple[str, ...]
-
-    def rows(self, metric: Metric, drafts: Drafts) -> FloatArray:
-        """The metric's statistics of any drafts for these studies, in the form that it reads."""
-        return metric.rows(drafts.form(metric), [[text] for text in self.references.form(metric)])
-
-
 def score(
     predictions: Mapping[str, str],
     references: Mapping[str, str],
@@ -164,17 +150,12 @@ def score(
         ConfigError: an unknown metric.
     """
     rules = find_convention(convention)
-    if rules.needs_train and not train:
-        raise ScoringError(
-            f"convention {rules.name!r} maps rare reference words to <unk> and needs the train reports for it: "
-            "give their file with --train"
-        )
-    vocabulary = rules.vocabulary(train.values()) if rules.needs_train and train else None
-    texts = _prepare(predictions, references, rules, vocabulary, allow_missing=allow_missing)
+    vocabulary = count_vocabulary(rules, train)
+    texts = prepare_texts(predictions, references, rules, vocabulary, allow_missing=allow_missing)
     frequency = None
     if cider_from is not None:
         frequency = DocumentFrequency.of([rules.reference(text, vocabulary)] for text in cider_from.values())
-    found, unavailable = _find_metrics(metrics, frequency)
+    found, unavailable = find_metrics(metrics, frequency)
     counts = draw_counts(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
     rows = [texts.rows(metric, texts.drafts) for metric in found]
     evaluated = set(texts.study_ids)
@@ -196,7 +177,7 @@ def score(
         )
     return Evaluation(
         study_ids=texts.study_ids,
-        signature=_signature(rules, vocabulary, texts, found, num_resamples, seed),
+        signature=make_signature(rules, vocabulary, texts, found, num_resamples, seed),
         metrics=_intervals(found, rows, counts),
         baselines=scored,
         differences=differences,
@@ -227,50 +208,16 @@ def _groups(
             chosen = sorted(places[study_id] for study_id in ids if study_id in places)
             if len(chosen) > 1:
                 counts = draw_counts(len(chosen), num_resamples=num_resamples, seed=seed)
-                scored[fact][name] = GroupScores(len(chosen), _intervals(metrics, [row[chosen] for row in rows], counts))
+                scored[fact][name] = GroupScores(
+                    len(chosen), _intervals(metrics, [row[chosen] for row in rows], counts)
+                )
             elif chosen:
                 scored[fact][name] = GroupScores(1, {})
     return scored
 
 
-def _prepare(
-    predictions: Mapping[str, str],
-    references: Mapping[str, str],
-    rules: Convention,
-    vocabulary: frozenset[str] | None,
-    *,
-    allow_missing: bool,
-) -> _Texts:
-    prepared = {study_id: rules.reference(text, vocabulary) for study_id, text in references.items()}
-    empty = sorted(study_id for study_id, text in prepared.items() if not text)
-    strangers = sorted(predictions.keys() - references.keys())
-    without_draft = sorted(references.keys() - predictions.keys())
-    if not allow_missing:
-        cure = "; --allow-missing scores the studies that have both"
-        if strangers:
-            raise ScoringError(f"no reference for {name_some(strangers, 'study')} with a draft{cure}")
-        if without_draft:
-            hint = " (is it the right --split?)" if len(without_draft) > len(predictions) else ""
-            raise ScoringError(f"no draft for {name_some(without_draft, 'study')} with a reference{hint}{cure}")
-        if empty:
-            raise ScoringError(
-                f"the reference holds no words for {name_some(empty, 'study')} under convention {rules.name!r}{cure}"
-            )
-    study_ids = tuple(sorted(study_id for study_id in predictions if prepared.get(study_id)))
-    if not study_ids:
-        raise ScoringError("no study has both a draft and a reference: are the study ids of one data set?")
-    return _Texts(
-        study_ids,
-        Drafts.of([predictions[study_id] for study_id in study_ids], rules.draft),
-        Drafts(
-            tuple(prepared[study_id] for study_id in study_ids), tuple(references[study_id] for study_id in study_ids)
-        ),
-        tuple(without_draft),
-        tuple(sorted({*strangers, *(predictions.keys() & set(empty))})),
-    )
-
-
-def _find_metrics(names: Iterable[str], frequency: DocumentFrequency | None) -> tuple[list[Metric], dict[str, str]]:
+def find_metrics(names: Iterable[str], frequency: DocumentFrequency | None) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics of these names, and those that cannot be had with the reason (a missing extra)."""
     found: list[Metric] = []
     unavailable = {}
     for name in names:
@@ -323,7 +270,7 @@ def _baselines(
 
 
 def _others_drafts(
-    against: Mapping[str, Mapping[str, str]], texts: _Texts, rules: Convention, taken: set[str]
+    against: Mapping[str, Mapping[str, str]], texts: Texts, rules: Convention, taken: set[str]
 ) -> dict[str, Drafts]:
     """The other systems' drafts, in the order of the evaluated studies."""
     prepared = {}
@@ -341,7 +288,7 @@ def _others_drafts(
 def _compare(
     metrics: Sequence[Metric],
     rows: Sequence[FloatArray],
-    texts: _Texts,
+    texts: Texts,
     counts: FloatArray,
     baselines: Sequence[Baseline],
     others: Mapping[str, Drafts],
@@ -371,7 +318,7 @@ def _intervals(metrics: Sequence[Metric], rows: Sequence[FloatArray], counts: Fl
     }
 
 
-def _study_rows(metrics: Sequence[Metric], rows: Sequence[FloatArray], texts: _Texts) -> tuple[dict[str, float], ...]:
+def _study_rows(metrics: Sequence[Metric], rows: Sequence[FloatArray], texts: Texts) -> tuple[dict[str, float], ...]:
     names = [name for metric in metrics for name in metric.names]
     values = [metric.scores(statistics) for metric, statistics in zip(metrics, rows, strict=True)]
     table = np.concatenate(values, axis=1) if values else np.zeros((len(texts.study_ids), 0))
@@ -385,14 +332,15 @@ def _study_rows(metrics: Sequence[Metric], rows: Sequence[FloatArray], texts: _T
     )
 
 
-def _signature(
+def make_signature(
     rules: Convention,
     vocabulary: frozenset[str] | None,
-    texts: _Texts,
+    texts: Texts,
     metrics: Sequence[Metric],
     num_resamples: int,
     seed: int,
 ) -> str:
+    """What has to agree for two numbers to be compared."""
     left_out = len(texts.without_draft) + len(texts.without_reference)
     coverage = "all" if not left_out else f"intersection ({left_out} left out)"
     variants = "; ".join(f"{metric.names[0].removesuffix('_1')}: {metric.variant}" for metric in metrics)

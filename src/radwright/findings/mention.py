@@ -28,6 +28,8 @@ class Mention(NamedTuple):
         severity: 1 minimal, 2 mild (small), 3 moderate, 4 severe (large); 0 where it is not said.
         change: against an earlier examination: ``"new"``, ``"worse"``, ``"better"``, ``"same"``; ``""`` where
             nothing is said.
+        likely: of a finding that is left open: it is called likely, or is one of two readings ("atelectasis versus
+            scarring").
     """
 
     concept: str
@@ -39,6 +41,7 @@ class Mention(NamedTuple):
     sides: frozenset[str]
     severity: int
     change: str
+    likely: bool = False
 
 
 class ReadReport(NamedTuple):

@@ -24,6 +24,11 @@ class Metric(Protocol):
         ...
 
     @property
+    def higher_is_better(self) -> tuple[bool, ...]:
+        """Per name, whether more is better; False for counts of errors."""
+        ...
+
+    @property
     def variant(self) -> str:
         """The choices behind the numbers, for the signature."""
         ...

@@ -24,6 +24,7 @@ class Bleu:
     """
 
     names = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
+    higher_is_better = (True, True, True, True)
     reads_as_written = False
     variant = "closest length, unsmoothed (1e-15/1e-9)"
 

@@ -23,6 +23,7 @@ class Chrf:
     """
 
     names = ("chrf",)
+    higher_is_better = (True,)
     reads_as_written = False
 
     def __init__(self) -> None:

@@ -75,6 +75,7 @@ class Cider:
     """
 
     names = ("cider",)
+    higher_is_better = (True,)
     reads_as_written = False
 
     def __init__(self, document_frequency: DocumentFrequency | None = None) -> None:

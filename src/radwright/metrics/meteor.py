@@ -47,6 +47,7 @@ class Meteor:
     """
 
     names = ("meteor15_es",)
+    higher_is_better = (True,)
     reads_as_written = False
 
     def __init__(self, *, stemming: bool = True) -> None:

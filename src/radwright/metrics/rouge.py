@@ -18,6 +18,7 @@ class RougeL:
     """
 
     names = ("rouge_l",)
+    higher_is_better = (True,)
     reads_as_written = False
     variant = "coco F, beta 1.2, split at single spaces"
 

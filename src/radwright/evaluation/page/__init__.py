@@ -12,6 +12,7 @@ from radwright.evaluation.page.content import (
     Page,
     PageView,
 )
+from radwright.evaluation.page.names import metric_name
 from radwright.evaluation.page.write import render_page, write_page
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FindingTable",
     "Page",
     "PageView",
+    "metric_name",
     "render_page",
     "write_page",
 ]

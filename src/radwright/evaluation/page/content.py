@@ -13,8 +13,8 @@ from PIL import Image
 
 from radwright.errors import ScoringError
 from radwright.evaluation.facts import MIN_STUDIES
-from radwright.evaluation.marks import Reading
-from radwright.types import View
+from radwright.evaluation.marks import Reading, read_both
+from radwright.types import Study, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,21 @@ class DraftedStudy:
     reading: Reading | None = None
     score: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, study: Study, row: Mapping[str, Any], reference: str, metrics: Mapping[str, float], *, images: bool = True
+    ) -> DraftedStudy:
+        """A study of a store with its line of a predictions file; both reports are read for their findings."""
+        return cls(
+            study_id=study.study_id,
+            draft=row["report"],
+            reference=reference,
+            views=tuple(map(PageView.of, study.views)) if images else (),
+            reading=read_both(reference, row["report"]),
+            score=row["score"],
+            metrics=metrics,
+        )
 
 
 class Estimate(NamedTuple):
@@ -169,7 +184,7 @@ class Page:
         curve: how training went.
         studies: in the order shown.
         shown: which studies these are, where they are not all.
-        worst_first: name of the score in ``DraftedStudy.metrics`` by which the rows are sorted at first; None: as given.
+        worst_first: name of the score in ``DraftedStudy.metrics`` by which rows are sorted at first; None: as given.
         lower_is_better: names of scores that count errors.
         min_group: groups in ``scores`` of fewer studies are marked as too small to say anything.
     """

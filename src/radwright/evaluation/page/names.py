@@ -22,7 +22,9 @@ _BASELINE_NAMES = {
     "constant_bleu_4": "one text, best BLEU-4",
     "constant_cider": "one text, best CIDEr",
     "random_train_report": "random train report",
+    "nearest_train_report": "nearest train report",
 }
+
 
 def metric_name(name: str) -> str:
     """A score's name as people write it."""
@@ -34,8 +36,8 @@ def readable_name(name: str) -> str:
     return name.replace("_", " ")
 
 
-def interval(value: Any) -> Estimate | None:
-    """(value, low, high) of a score given as a number or as ``{"value":, "low":, "high":}``; None of anything else."""
+def estimate(value: Any) -> Estimate | None:
+    """A score given as a number or as ``{"value":, "low":, "high":}``; None of anything else."""
     if isinstance(value, Mapping) and isinstance(value.get("value"), int | float):
         return Estimate(float(value["value"]), _float(value.get("low")), _float(value.get("high")))
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -47,17 +49,20 @@ def _float(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def intervals(values: Any) -> dict[str, Estimate]:
+def estimates(values: Any) -> dict[str, Estimate]:
+    """Score name -> its value, of what can be read as one."""
     if not isinstance(values, Mapping):
         return {}
-    found = {str(name): interval(value) for name, value in values.items()}
-    return {name: interval for name, interval in found.items() if interval is not None}
+    found = {str(name): estimate(value) for name, value in values.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def baselines(scores: Mapping[str, Any]) -> dict[str, dict[str, Estimate]]:
+    """Name of a baseline -> its scores."""
     entries = scores.get("baselines") or {}
-    return {str(name): intervals(entry.get("metrics", entry)) for name, entry in entries.items()}
+    return {str(name): estimates(entry.get("metrics", entry)) for name, entry in entries.items()}
 
 
 def baseline_name(name: str) -> str:
+    """A baseline's name as people write it."""
     return _BASELINE_NAMES.get(name, readable_name(name))

@@ -9,7 +9,8 @@ from radwright.evaluation.marks import Fact, Kind, Mark, Reading
 from radwright.evaluation.page.content import DraftedStudy, Page, PageView
 from radwright.evaluation.page.html import Html, join, number, plain, tag
 from radwright.evaluation.page.images import data_uri
-from radwright.evaluation.page.names import metric_name, readable_name
+from radwright.evaluation.page.names import metric_name
+from radwright.findings.ontology import concept
 
 _ERRORS, _SCORE = "errors", "score"
 _FILTERS = {
@@ -47,7 +48,9 @@ def studies_section(page: Page) -> Html | None:
     if not studies:
         return None
     keys = _sort_keys(studies)
-    classes = sorted({name for study in studies if study.reading for fact in study.reading.facts for name in fact.classes})
+    classes = sorted(
+        {name for study in studies if study.reading for fact in study.reading.facts for name in fact.classes}
+    )
     places = {name: place for place, name in enumerate(classes)}
     return tag(
         "section",
@@ -139,7 +142,7 @@ def _tools(page: Page, keys: Mapping[str, str], classes: Sequence[str]) -> Html:
 
 def _class_choice(classes: Sequence[str]) -> Html:
     options = [tag("option", "any", value="")]
-    options += [tag("option", readable_name(name), value=str(place)) for place, name in enumerate(classes)]
+    options += [tag("option", name, value=str(place)) for place, name in enumerate(classes)]
     return tag("label", tag("span", "Finding "), tag("select", *options, id="class"))
 
 
@@ -300,4 +303,4 @@ def _said(fact: Fact) -> Html:
         details = f" {fact.reference or 'asserted'} → {fact.draft or 'asserted'}"
     else:
         details = f" {fact.draft if fact.asserted else fact.reference}".rstrip()
-    return join([readable_name(fact.concept), tag("small", details) if details else None])
+    return join([concept(fact.concept).name, tag("small", details) if details else None])

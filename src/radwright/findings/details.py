@@ -1,0 +1,56 @@
+"""Which side, grade and change belongs to which finding of a sentence."""
+
+from __future__ import annotations
+
+from radwright.findings.lexicon import Kind
+from radwright.findings.sentence import Draft, Sentence
+from radwright.findings.tokens import Phrase
+
+DETAIL_REACH = 5
+"""Words between a side, grade or change and its finding."""
+_BOTH = frozenset({"left", "right"})
+_SIDE_WORDS = {"left": frozenset({"left"}), "right": frozenset({"right"}), "bilateral": _BOTH, "both": _BOTH}
+
+
+def add_details(sentence: Sentence, drafts: list[Draft]) -> None:
+    """Note sides, grades and changes in the drafts that they belong to."""
+    for phrase in sentence.phrases:
+        if phrase.kind is Kind.SIDE:
+            for draft in _owners(sentence, drafts, phrase):
+                draft.sides |= _SIDE_WORDS[phrase.value]
+        elif phrase.kind is Kind.SEVERITY:
+            for draft in _owners(sentence, drafts, phrase):
+                draft.severity = max(draft.severity, int(phrase.value))
+        elif phrase.kind is Kind.CHANGE:
+            for draft in _owners(sentence, drafts, phrase):
+                draft.change = draft.change or phrase.value
+    for draft in drafts:
+        for word in sentence.words[draft.first : draft.last + 1]:
+            draft.sides |= _SIDE_WORDS.get(word.text, frozenset())
+
+
+def _owners(sentence: Sentence, drafts: list[Draft], phrase: Phrase) -> list[Draft]:
+    """The mention that a side, grade or change belongs to: the next one, or the one before; twins share it."""
+    placed = phrase.kind is Kind.SIDE and sentence.is_place(phrase)
+    before = [draft for draft in drafts if draft.last < phrase.first]
+    after = [draft for draft in drafts if draft.first > phrase.last]
+    inside = [draft for draft in drafts if draft.first <= phrase.first and phrase.last <= draft.last]
+    if inside:
+        return inside
+    follows = None
+    if after:
+        follows = min(after, key=lambda draft: draft.first)
+        barred = any(
+            other.kind in (Kind.COMMA, Kind.VERB, Kind.END)
+            for other in sentence.phrases
+            if phrase.last < other.first and other.last < follows.first
+        )
+        if (barred and before) or follows.first - phrase.last > DETAIL_REACH:
+            follows = None
+    owner = None
+    if before and (placed or follows is None):
+        owner = max(before, key=lambda draft: draft.last)
+    owner = owner or follows
+    if owner is None:
+        return []
+    return [draft for draft in drafts if (draft.first, draft.last) == (owner.first, owner.last)]
