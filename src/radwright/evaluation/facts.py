@@ -23,7 +23,7 @@ _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([dwmy]?)[a-z]*$")
 _PER_YEAR = {"d": 365.25, "w": 52.18, "m": 12.0, "y": 1.0, "": 1.0}
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female", "o": "other", "other": "other"}
 _NO_PRIOR = re.compile(
-    r"(?:there (?:is|are|was|were) )?(?:none|nil|no\b(?! (?:\w+ )?change))|n/?a\b|not applicable"
+    r"(?:there (?:is|are|was|were) )?(?:none\b|nil\b|no\b(?! (?:\w+ )?change))|n/?a\b|not applicable"
     r"|(?:[a-z-]+ ){0,4}(?:not available|unavailable)$"
 )
 

@@ -171,7 +171,8 @@ def _write_shard(path: Path, shard: _Shard) -> None:
 def _read_shard(path: Path) -> _Shard | None:
     """None where there is none, or a damaged one, which is made anew."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # From memory: of a damaged file, numpy leaves the stream open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             ids, skipped = json.loads(str(arrays["ids"]))
             return _Shard(ids, arrays["features"], [(study_id, reason) for study_id, reason in skipped])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
