@@ -34,6 +34,12 @@ METRICS: Mapping[str, str] = {
     "cider": "radwright.metrics.cider:Cider",
     "meteor15_es": "radwright.metrics.meteor:Meteor",
     "chrf": "radwright.metrics.chrf:Chrf",
+    "chexbert": "radwright.evaluation.learned.chexbert:Chexbert",
+    "bertscore": "radwright.evaluation.learned.bertscore:BertScore",
+    "radgraph": "radwright.evaluation.learned.radgraph:RadGraph",
+    "radcliq": "radwright.evaluation.learned.radcliq:RadCliQ",
+    "ratescore": "radwright.evaluation.learned.ratescore:RateScore",
+    "green": "radwright.evaluation.learned.green:Green",
 }
 BACKBONES: Mapping[str, str] = {
     "resnet": "radwright.nn.resnet:ResNetStem",

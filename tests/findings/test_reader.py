@@ -73,6 +73,20 @@ def test_sides_grades_and_changes(text: str, concept: str, sides: set[str], seve
     assert (mention.sides, mention.severity, mention.change) == (sides, severity, change)
 
 
+@pytest.mark.parametrize(
+    ("text", "zones"),
+    [
+        ("Right upper lobe nodule.", {"upper"}),
+        ("Nodule in the left base and right apex.", {"lower", "upper"}),
+        ("Nodule in the right mid lung.", {"middle"}),
+        ("Retrocardiac nodule.", {"lower"}),
+        ("Nodule. Bibasilar atelectasis.", set()),
+    ],
+)
+def test_zones_of_the_lung(text: str, zones: set[str]) -> None:
+    assert only(text, "nodule").zones == zones
+
+
 def test_sides_stay_with_their_own_finding() -> None:
     text = "Small right effusion and large left pneumothorax."
     effusion, pneumothorax = only(text, "pleural_effusion"), only(text, "pneumothorax")

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from radwright.evaluation.score import Evaluation
 
 
+def _explain_weights(given: list[str]) -> list[str]:
+    if "help" in given:
+        from radwright.evaluation.learned.supply import describe_weights
+
+        print(describe_weights())
+        raise typer.Exit
+    return given
+
+
 def score(
     predictions: Path = typer.Argument(..., help="JSONL with study_id and report, as `generate` writes it."),
     references: Path = typer.Option(..., "--references", help="JSONL with study_id and report, or annotation.json."),
@@ -33,6 +42,14 @@ def score(
         [], "--against", help="Another system's drafts (JSONL), to be compared in pairs; give it once per system."
     ),
     convention: str = typer.Option("report", help="report, r2gen-iu, r2gen-mimic or raw."),
+    weights: list[str] = typer.Option(
+        [],
+        "--weights",
+        metavar="NAME[.PART]=PATH",
+        callback=_explain_weights,
+        is_eager=True,
+        help="What a metric with weights needs (CheXbert, BERTScore, RadGraph ...); --weights help says what each is.",
+    ),
     per_study: Path | None = typer.Option(None, "--per-study", help="CSV to write: every study's own scores."),
     json_out: Path | None = typer.Option(None, "--json", help="JSON to write."),
     allow_missing: bool = typer.Option(
@@ -68,6 +85,7 @@ def score(
         cider_from=None if cider_from is None else read_reports(cider_from).train_reports(),
         against={name: read_reports(path).reports() for name, path in others.items()},
         allow_missing=allow_missing,
+        weights=weights,
         num_resamples=resamples,
         seed=seed,
     )
@@ -154,5 +172,7 @@ def _differences(evaluation: Evaluation) -> Table:
 
 
 def _cell(interval: Interval) -> str:
+    if interval.value != interval.value:
+        return "—"  # not a number: there is nothing to score
     digits = 1 if abs(interval.value) >= 10 else 3
     return f"{interval.value:.{digits}f}\n[dim]{interval.low:.{digits}f}–{interval.high:.{digits}f}[/dim]"

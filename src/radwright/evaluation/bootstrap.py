@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +20,10 @@ class Interval:
     low: float
     high: float
 
-    def plain(self) -> dict[str, float]:
-        """The three numbers by name."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+    def plain(self) -> dict[str, float | None]:
+        """The three numbers by name; None where there is none (nothing could be scored)."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: None if math.isnan(number) else number for name, number in numbers.items()}
 
 
 def draw_counts(num_studies: int, *, num_resamples: int, seed: int) -> FloatArray:

@@ -131,6 +131,7 @@ def _spans(study_id: str, read: ReadReport, labels: Mapping[str, int | None], cl
                 "status": mention.status.name.lower(),
                 **_words(read, mention),
                 "sides": sorted(mention.sides),
+                "zones": sorted(mention.zones),
                 "severity": mention.severity,
                 "change": mention.change,
                 "likely": mention.likely,

@@ -13,6 +13,7 @@ from radwright.errors import MissingExtraError, ScoringError
 from radwright.evaluation.baselines import Baseline, Drafts, choose_constants, constant_baseline, random_reports
 from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences, score_with_intervals
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
+from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS, count_unscored, find_weighted_metrics
 from radwright.evaluation.reports import name_some
 from radwright.evaluation.texts import Texts, count_vocabulary, prepare_texts
 from radwright.metrics.base import FloatArray, Metric
@@ -122,7 +123,8 @@ def score(
     baselines: Mapping[str, Mapping[str, str]] | None = None,
     groups: Mapping[str, Mapping[str, Collection[str]]] | None = None,
     allow_missing: bool = False,
-    metrics: Iterable[str] = METRICS,
+    metrics: Iterable[str] = WITHOUT_WEIGHTS,
+    weights: Iterable[str] = (),
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
@@ -141,13 +143,15 @@ def score(
         groups: fact -> name of a group -> ids of its studies, to be scored apart; ids that are not evaluated count for
             nothing.
         allow_missing: score the studies that have both a draft and a usable reference, and say so in the signature.
-        metrics: names in the metrics table, or ``module:Class``.
+        metrics: names in the metrics table that need no weights, or ``module:Class``.
+        weights: what metrics that need weights are given, as after ``--weights`` (``"chexbert=chexbert.pth"``); a
+            metric that cannot be had from it is listed under ``unavailable``.
         num_resamples: bootstrap resamples over studies.
         seed: of the resamples and of every draw for the baselines.
 
     Raises:
         ScoringError: studies do not fit together, a reference is empty, no study is left, or train reports are missing.
-        ConfigError: an unknown metric.
+        ConfigError: an unknown metric, or weights that no metric takes.
     """
     rules = find_convention(convention)
     vocabulary = count_vocabulary(rules, train)
@@ -156,6 +160,8 @@ def score(
     if cider_from is not None:
         frequency = DocumentFrequency.of([rules.reference(text, vocabulary)] for text in cider_from.values())
     found, unavailable = find_metrics(metrics, frequency)
+    weighted, lacking = find_weighted_metrics(weights)
+    found, unavailable = found + weighted, unavailable | lacking
     counts = draw_counts(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
     rows = [texts.rows(metric, texts.drafts) for metric in found]
     evaluated = set(texts.study_ids)
@@ -164,6 +170,7 @@ def score(
     further = _others_drafts(baselines or {}, texts, rules, {baseline.name for baseline in trivial})
     trivial += [Baseline(name, drafts) for name, drafts in further.items()]
     others_drafts = _others_drafts(against or {}, texts, rules, {baseline.name for baseline in trivial})
+    notes += count_unscored(found, rows)
     scored, differences = _compare(found, rows, texts, counts, trivial, others_drafts)
     diversity = measure_diversity(
         texts.drafts.prepared,

@@ -345,6 +345,7 @@ _STEPS = {
     Kind.NOT_NOW: Reading._not_now,
     Kind.COMPARISON: Reading._pass,
     Kind.SIDE: Reading._pass,
+    Kind.ZONE: Reading._pass,
     Kind.SEVERITY: Reading._assertion,
     Kind.CHANGE: Reading._assertion,
     Kind.COMMA: Reading._comma,

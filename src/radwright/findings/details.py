@@ -1,4 +1,4 @@
-"""Which side, grade and change belongs to which finding of a sentence."""
+"""Which side, zone, grade and change belongs to which finding of a sentence."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from radwright.findings.tokens import Phrase
 DETAIL_REACH = 5
 """Words between a side, grade or change and its finding."""
 _BOTH = frozenset({"left", "right"})
+_ZONE_WORDS = {"apical": "upper", "biapical": "upper", "basilar": "lower", "bibasilar": "lower", "perihilar": "middle"}
 _SIDE_WORDS = {"left": frozenset({"left"}), "right": frozenset({"right"}), "bilateral": _BOTH, "both": _BOTH}
 
 
 def add_details(sentence: Sentence, drafts: list[Draft]) -> None:
-    """Note sides, grades and changes in the drafts that they belong to."""
+    """Note sides, zones, grades and changes in the drafts that they belong to."""
     for phrase in sentence.phrases:
         if phrase.kind is Kind.SIDE:
             for draft in _owners(sentence, drafts, phrase):
                 draft.sides |= _SIDE_WORDS[phrase.value]
+        elif phrase.kind is Kind.ZONE:
+            for draft in _owners(sentence, drafts, phrase):
+                draft.zones.add(phrase.value)
         elif phrase.kind is Kind.SEVERITY:
             for draft in _owners(sentence, drafts, phrase):
                 draft.severity = max(draft.severity, int(phrase.value))
@@ -27,11 +31,13 @@ def add_details(sentence: Sentence, drafts: list[Draft]) -> None:
     for draft in drafts:
         for word in sentence.words[draft.first : draft.last + 1]:
             draft.sides |= _SIDE_WORDS.get(word.text, frozenset())
+            if word.text in _ZONE_WORDS:
+                draft.zones.add(_ZONE_WORDS[word.text])
 
 
 def _owners(sentence: Sentence, drafts: list[Draft], phrase: Phrase) -> list[Draft]:
-    """The mention that a side, grade or change belongs to: the next one, or the one before; twins share it."""
-    placed = phrase.kind is Kind.SIDE and sentence.is_place(phrase)
+    """The mention that a side, zone, grade or change belongs to: the next one, or the one before; twins share it."""
+    placed = phrase.kind in (Kind.SIDE, Kind.ZONE) and sentence.is_place(phrase)
     before = [draft for draft in drafts if draft.last < phrase.first]
     after = [draft for draft in drafts if draft.first > phrase.last]
     inside = [draft for draft in drafts if draft.first <= phrase.first and phrase.last <= draft.last]

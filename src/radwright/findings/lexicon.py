@@ -37,6 +37,7 @@ class Kind(IntEnum):
     NOT_NOW = auto()
     COMPARISON = auto()
     SIDE = auto()
+    ZONE = auto()
     SEVERITY = auto()
     CHANGE = auto()
     COMMA = auto()
@@ -113,6 +114,7 @@ def lexicon() -> Lexicon:
         (Kind.ORGAN, tables["organs"]),
         (Kind.STATE, tables["states"]),
         (Kind.SIDE, tables["sides"]),
+        (Kind.ZONE, tables["zones"]),
         (Kind.SEVERITY, tables["severities"]),
         (Kind.CHANGE, tables["changes"]),
     )

@@ -25,6 +25,7 @@ class Mention(NamedTuple):
         cue: (start, end) of the words that deny it or leave it open; None where nothing does.
         sentence: index of its sentence.
         sides: ``"left"``, ``"right"``, both for a bilateral finding; empty where no side is said.
+        zones: of ``"upper"``, ``"middle"``, ``"lower"``, those of the lung that are named; empty where none is.
         severity: 1 minimal, 2 mild (small), 3 moderate, 4 severe (large); 0 where it is not said.
         change: against an earlier examination: ``"new"``, ``"worse"``, ``"better"``, ``"same"``; ``""`` where
             nothing is said.
@@ -42,6 +43,7 @@ class Mention(NamedTuple):
     severity: int
     change: str
     likely: bool = False
+    zones: frozenset[str] = frozenset()
 
 
 class ReadReport(NamedTuple):

@@ -51,4 +51,5 @@ def _mention(draft: Draft, words: list[Word], sentence: int) -> Mention:
         draft.severity,
         draft.change,
         draft.likely and draft.status is Status.UNCERTAIN,
+        frozenset(draft.zones),
     )

@@ -38,6 +38,7 @@ class Draft:
         "severity",
         "sides",
         "status",
+        "zones",
     )
 
     def __init__(self, concept: str, first: int, last: int, clause: int, order: int) -> None:
@@ -47,6 +48,7 @@ class Draft:
         self.cue: Phrase | None = None
         self.likely = False
         self.sides: set[str] = set()
+        self.zones: set[str] = set()
         self.severity = 0
         self.change = ""
 

@@ -1,0 +1,1 @@
+"""Report metrics that need weights, or graphs, which a user has on disk; one file per metric."""

@@ -1,0 +1,181 @@
+"""Encoders, token classifiers and causal language models from a folder on disk: the one entrance of ``transformers``.
+
+Nothing is downloaded and no code of a model's author runs; a weight that a network needs and the folder lacks is an
+error, never a random number.
+
+Shape legend: B texts, T tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from radwright.errors import CheckpointError, MissingExtraError, require
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+_BERT_HEAD_WIDTH = 64
+
+
+def load_encoder(directory: Path) -> nn.Module:
+    """A text or image encoder without a head, in evaluation mode.
+
+    A pooler that the folder has no weights for (masked language models come without) is taken off.
+
+    Raises:
+        CheckpointError: no such folder, a part of it is missing, or weights are missing or of another shape.
+        MissingExtraError: transformers is not installed, or does not work.
+    """
+    return _load(directory, "AutoModel", optional=r"(.*\.)?pooler\.")
+
+
+def load_token_classifier(directory: Path) -> nn.Module:
+    """An encoder with a class per token; ``config.id2label`` names the classes. Raises as ``load_encoder``."""
+    return _load(directory, "AutoModelForTokenClassification")
+
+
+def load_causal_lm(directory: Path) -> nn.Module:
+    """A language model that continues text. Raises as ``load_encoder``."""
+    return _load(directory, "AutoModelForCausalLM")
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a model's folder.
+
+    Raises:
+        CheckpointError: no such folder, or it holds no tokenizer.
+        MissingExtraError: transformers is not installed, or does not work.
+    """
+    _check_directory(directory)
+    if not any(path.suffix == ".model" or path.name in _VOCABULARIES for path in directory.iterdir()):
+        # The library would make up a tokenizer without words.
+        raise CheckpointError(f"{directory}: holds no tokenizer ({', '.join(_VOCABULARIES)} or a .model file)")
+    auto = _library("AutoTokenizer")
+    try:
+        return auto.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the library's own errors are of every kind and a page long
+        raise CheckpointError(f"{directory}: its tokenizer cannot be read: {_first_line(error)}") from error
+
+
+def bert_from_weights(weights: Mapping[str, Tensor]) -> nn.Module:
+    """A BERT encoder (Devlin et al. 2019) of the shape that bare weights have, holding them, in evaluation mode.
+
+    Heads are 64 wide, as in every published BERT. A pooler is left out, whether or not the weights have one.
+
+    Args:
+        weights: names as in transformers' ``BertModel`` (``embeddings.word_embeddings.weight`` ...) -> tensors.
+
+    Raises:
+        CheckpointError: a weight is missing, too many, or of another shape.
+        MissingExtraError: transformers is not installed, or does not work.
+    """
+    # Older files carry a buffer of positions; it is no weight.
+    own = {name: w for name, w in weights.items() if not name.startswith("pooler.") and not name.endswith("_ids")}
+    try:
+        vocabulary, width = own["embeddings.word_embeddings.weight"].shape
+        config = _library("BertConfig")(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            num_hidden_layers=len({name.split(".")[2] for name in own if name.startswith("encoder.layer.")}),
+            num_attention_heads=max(1, width // _BERT_HEAD_WIDTH),
+            intermediate_size=own["encoder.layer.0.intermediate.dense.weight"].shape[0],
+            max_position_embeddings=own["embeddings.position_embeddings.weight"].shape[0],
+            type_vocab_size=own["embeddings.token_type_embeddings.weight"].shape[0],
+        )
+        model: nn.Module = _library("BertModel")(config, add_pooling_layer=False)
+        model.load_state_dict(own, strict=True)
+    except KeyError as error:
+        raise CheckpointError(f"these are no BERT weights: {error.args[0]} is missing") from error
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"these are no BERT weights: {' '.join(str(error).split())[:300]}") from error
+    return model.eval()
+
+
+@torch.inference_mode()
+def complete(model: nn.Module, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
+    """Greedy continuations of a batch of prompts, without the prompts and without special tokens.
+
+    Args:
+        model: of ``load_causal_lm``.
+        tokenizer: its tokenizer.
+        prompts: B texts, sent as they are.
+        max_new_tokens: where a continuation is cut that does not end by itself.
+    """
+    encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    longest = max(map(len, encoded))
+    end: int | None = tokenizer.eos_token_id
+    filler = next((token for token in (tokenizer.pad_token_id, end) if token is not None), 0)
+    padded = [[filler] * (longest - len(ids)) + ids for ids in encoded]  # left, so that all go on at one place
+    mask = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in encoded]
+    device = next(model.parameters()).device
+    written_BT = model.generate(  # type: ignore[operator]
+        input_ids=torch.tensor(padded, device=device),
+        attention_mask=torch.tensor(mask, device=device),
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=end,
+        pad_token_id=filler,
+    )
+    return [str(text) for text in tokenizer.batch_decode(written_BT[:, longest:], skip_special_tokens=True)]
+
+
+def _load(directory: Path, family: str, *, optional: str | None = None) -> nn.Module:
+    _check_directory(directory)
+    if not any((directory / name).is_file() for name in _WEIGHTS):
+        raise CheckpointError(f"{directory}: holds no weights ({' or '.join(_WEIGHTS[::2])})")
+    auto = _library(family)
+    try:
+        model, account = auto.from_pretrained(
+            str(directory), local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except Exception as error:  # the library's own errors are of every kind and a page long
+        raise CheckpointError(f"{directory}: cannot be loaded as a model: {_first_line(error)}") from error
+    missing = sorted(account["missing_keys"])
+    spared = [name for name in missing if optional is not None and re.match(optional, name)]
+    lacking = [name for name in missing if name not in spared]
+    lacking += sorted(str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in account["mismatched_keys"])
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise CheckpointError(
+            f"{directory}: these weights are missing or of another shape: {', '.join(lacking[:3])}{more}; "
+            "is it the folder of a model of this kind?"
+        )
+    if spared:
+        model.pooler = None
+    loaded: nn.Module = model.eval().requires_grad_(False)
+    return loaded
+
+
+def _check_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such folder; give the folder that a model was downloaded into")
+    if not any((directory / name).is_file() for name in ("config.json", "tokenizer_config.json")):
+        raise CheckpointError(f"{directory}: holds no config.json: it is not the folder of a Hugging Face model")
+
+
+@functools.cache
+def _library(name: str) -> Any:
+    """A class of transformers, imported when it is first wanted."""
+    transformers = require("transformers", extra="learned")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        return getattr(transformers, name)
+    except (ImportError, RuntimeError) as error:
+        # A torchvision built for another torch breaks the import of every model; it is not needed here.
+        raise MissingExtraError(
+            f"transformers is installed but cannot be used: {_first_line(error)}; if that names torchvision, "
+            "uninstall torchvision or install the build that belongs to this torch"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
