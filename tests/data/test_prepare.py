@@ -353,7 +353,13 @@ def test_summary_counts(tmp_path: Path, picture_bytes: Any) -> None:
     assert summary["splits"]["val"]["reports_also_in_train"] == 1
     assert summary["splits"]["val"]["report_words"]["max"] == 4
     rows = lines(tmp_path / "out" / "reports.jsonl")
-    assert rows[-1] == {"study_id": "w", "split": "val", "report": "Study w is clear.", "patient_id": "101"}
+    assert rows[-1] == {
+        "study_id": "w",
+        "split": "val",
+        "report": "Study w is clear.",
+        "comparison": None,
+        "patient_id": "101",
+    }
     assert lines(tmp_path / "out" / "report.json") == [{k: v for k, v in summary.items() if k != "resumed_from"}]
 
 

@@ -7,39 +7,12 @@ from typing import Any
 import pytest
 
 from radwright.errors import ConfigError
-from radwright.evaluation.facts import age_band, had_prior, read_facts, sex
+from radwright.evaluation.facts import age_band, read_facts, sex
 from radwright.types import Study, ViewPosition
 
 
 def study(name: str, comparison: str | None = None, **extra: Any) -> Study:
     return Study(name, (), sections={} if comparison is None else {"comparison": comparison}, extra=extra)
-
-
-@pytest.mark.parametrize(
-    ("comparison", "prior"),
-    [
-        (None, None),
-        ("", None),
-        (" . ", None),
-        ("None", False),
-        ("None.", False),
-        ("NONE AVAILABLE", False),
-        ("No prior", False),
-        ("No comparison studies.", False),
-        ("There are no prior examinations.", False),
-        ("n/a", False),
-        ("Not available.", False),
-        ("Prior films unavailable", False),
-        ("Nonenhanced CT of 2010", True),
-        ("XXXX", True),
-        ("___.", None),
-        ("Chest radiograph of 2/3/2012.", True),
-        ("No significant change since 2/3/2012", True),
-        ("No change from the prior", True),
-    ],
-)
-def test_prior(comparison: str | None, prior: bool | None) -> None:
-    assert had_prior(study("a", comparison)) is prior
 
 
 @pytest.mark.parametrize(

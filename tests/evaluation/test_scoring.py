@@ -20,9 +20,12 @@ from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS
 from radwright.evaluation.score import Evaluation, score
 from radwright.metrics.bleu import Bleu
 from radwright.metrics.cider import Cider
+from radwright.metrics.clinical import ClinicalF1
+from radwright.metrics.judging import ERRORS
 from radwright.tables import METRICS, resolve
 
-NAMES = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider", "meteor15_es", "chrf"]
+CLINICAL = ["finding_score", *ClinicalF1.names, *ERRORS]
+NAMES = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider", "meteor15_es", "chrf", *CLINICAL]
 PARTS = ["The heart is normal.", "The heart is large.", "Lungs clear.", "There is a left effusion.", "No pneumothorax."]
 
 
@@ -183,7 +186,7 @@ def test_a_missing_extra_takes_away_its_metric_only(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("radwright.metrics.chrf.require", refuse)
     found = score(DRAFTS, REFERENCES, num_resamples=5)
     assert "chrf" not in found.metrics
-    assert list(found.metrics) == NAMES[:-1]
+    assert list(found.metrics) == [name for name in NAMES if name != "chrf"]
     assert "radwright[metrics]" in found.unavailable["chrf"]
 
 

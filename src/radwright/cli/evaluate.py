@@ -36,7 +36,7 @@ def evaluate(
     stopped; called again, it takes the drafts that are there. Research only: a radiologist must check every draft.
     """
     from radwright.cli.progress import progress_bar, say
-    from radwright.cli.score import show
+    from radwright.cli.score_tables import show
     from radwright.runs.evaluation import EvaluationRequest, run_evaluation
 
     request = EvaluationRequest(

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from radwright.cli.score_tables import show
 
-    from radwright.evaluation.bootstrap import Interval
+if TYPE_CHECKING:
     from radwright.evaluation.score import Evaluation
 
 
@@ -60,11 +59,15 @@ def score(
     resamples: int = typer.Option(1000, min=1, help="Bootstrap resamples over studies."),
     seed: int = typer.Option(0, min=0, help="Seed of the resamples and of the baselines' draws."),
 ) -> None:
-    """Score drafts against references: BLEU, ROUGE-L, CIDEr-D, METEOR, chrF, with 95 % intervals and trivial baselines.
+    """Score drafts against references, in words and in findings, with 95 % intervals and trivial baselines.
+
+    In words: BLEU, ROUGE-L, CIDEr-D, METEOR, chrF. In findings, read out of both texts: F1 of CheXpert's observations,
+    errors per study, and a score that weighs them; findings of a --references file with a field `comparison` ("None.")
+    are not expected to be compared with an earlier examination.
 
     The JSON also holds the paired differences from each baseline, and from each system given with --against.
 
-    N-gram scores say how alike texts are, not whether a draft is right: a radiologist must check every draft.
+    No score says whether a draft is right: a radiologist must check every draft.
     """
     from radwright.errors import ScoringError
     from radwright.evaluation.reports import read_reports
@@ -84,6 +87,7 @@ def score(
         constants_from=None if choosing is None else choosing.choosing_reports(split),
         cider_from=None if cider_from is None else read_reports(cider_from).train_reports(),
         against={name: read_reports(path).reports() for name, path in others.items()},
+        priors=reference_file.priors(),
         allow_missing=allow_missing,
         weights=weights,
         num_resamples=resamples,
@@ -111,68 +115,3 @@ def _write(evaluation: Evaluation, per_study: Path | None, json_out: Path | None
     if json_out is not None:
         with atomic_file(json_out) as file:
             file.write((json.dumps(evaluation.plain(), ensure_ascii=False, indent=1) + "\n").encode())
-
-
-def show(evaluation: Evaluation) -> None:
-    """Print the scores beside those of the baselines, and everything that a reader of them should know."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console()
-    console.print(f"{len(evaluation.study_ids)} studies; value, and below it the 95 % interval")
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("drafts", justify="right", no_wrap=True)
-    for name in evaluation.baselines:
-        table.add_column(name.replace("_", " ", 1), justify="right")
-    columns = [evaluation.metrics, *(baseline.metrics for baseline in evaluation.baselines.values())]
-    for name in evaluation.metrics:
-        table.add_row(name, *(_cell(column[name]) for column in columns))
-    console.print(table)
-    if evaluation.differences:
-        console.print(_differences(evaluation))
-    found = evaluation.diversity
-    copies = "" if found.verbatim_train_share is None else f", {found.verbatim_train_share:.0%} verbatim train reports"
-    console.print(
-        f"{found.num_distinct} distinct drafts (references: {found.num_distinct_references}), {found.num_empty} empty"
-        f"{copies}; {found.mean_words:.1f} words a draft, {found.length_ratio:.2f} x the reference"
-    )
-    for name, reason in evaluation.unavailable.items():
-        console.print(f"{name} is missing: {escape(reason)}")
-    if evaluation.without_draft or evaluation.without_reference:
-        console.print(
-            f"left out: {len(evaluation.without_draft)} studies without a draft, "
-            f"{len(evaluation.without_reference)} drafts without a reference"
-        )
-    for note in evaluation.notes:
-        console.print(f"note: {escape(note)}")
-    console.print(f"signature: {escape(evaluation.signature)}", soft_wrap=True)
-
-
-def _differences(evaluation: Evaluation) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title="drafts minus each, with the paired 95 % interval",
-        title_justify="left",
-    )
-    table.add_column("", no_wrap=True)
-    for name in evaluation.differences:
-        table.add_column(escape(name.replace("_", " ", 1)), justify="right")
-    for name in evaluation.metrics:
-        table.add_row(name, *(_cell(difference[name]) for difference in evaluation.differences.values()))
-    return table
-
-
-def _cell(interval: Interval) -> str:
-    if interval.value != interval.value:
-        return "—"  # not a number: there is nothing to score
-    digits = 1 if abs(interval.value) >= 10 else 3
-    return f"{interval.value:.{digits}f}\n[dim]{interval.low:.{digits}f}–{interval.high:.{digits}f}[/dim]"

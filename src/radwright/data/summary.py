@@ -17,12 +17,13 @@ HALVES = ("image and report", "image only", "report only")
 
 
 def report_rows(store: PreparedStore, target: Target) -> Iterator[dict[str, str | None]]:
-    """A row per study for ``reports.jsonl``: study_id, split, report (uncleaned), patient_id."""
+    """A row per study for ``reports.jsonl``: study_id, split, report (uncleaned), comparison, patient_id."""
     for study in _texts(store):
         yield {
             "study_id": study.study_id,
             "split": study.split,
             "report": report_text(study, target),
+            "comparison": study.section("comparison") or None,
             "patient_id": study.patient_id,
         }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from radwright.errors import ConfigError, near
+from radwright.text.sections import names_prior
 from radwright.types import Study, ViewPosition
 
 NOT_STATED = "not stated"
@@ -22,18 +23,6 @@ _OLDEST_POSSIBLE = 150
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([dwmy]?)[a-z]*$")
 _PER_YEAR = {"d": 365.25, "w": 52.18, "m": 12.0, "y": 1.0, "": 1.0}
 _SEXES = {"m": "male", "male": "male", "f": "female", "female": "female", "o": "other", "other": "other"}
-_NO_PRIOR = re.compile(
-    r"(?:there (?:is|are|was|were) )?(?:none\b|nil\b|no\b(?! (?:\w+ )?change))|n/?a\b|not applicable"
-    r"|(?:[a-z-]+ ){0,4}(?:not available|unavailable)$"
-)
-
-
-def had_prior(study: Study) -> bool | None:
-    """Whether an earlier examination was at hand, by the section ``comparison``; None where it is empty."""
-    text = " ".join(study.section("comparison").lower().split()).strip(" .:;,_")
-    if not any(character.isalnum() for character in text):
-        return None
-    return _NO_PRIOR.match(text) is None
 
 
 def age_band(value: Any) -> str | None:
@@ -109,7 +98,7 @@ def read_facts(
     priors: dict[str, bool | None] = {}
     known: dict[str, None] = {"view": None}
     for study, positions in studies:
-        priors[study.study_id] = had_prior(study)
+        priors[study.study_id] = names_prior(study.section("comparison"))
         facts = {"view": " + ".join(sorted(set(positions))) or None} | {
             name: _READERS.get(name, _text)(value) for name, value in study.extra.items()
         }

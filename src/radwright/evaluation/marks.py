@@ -1,7 +1,8 @@
 """Which findings of a draft its reference supports, and which are fabricated, missed, flipped or on the wrong side.
 
 Mentions are compared by concept and, where both say sides, by side: "no right effusion" contradicts no left one. A
-narrower concept bears out a broader one (a consolidation is an opacity); who denies the broader denies the narrower.
+narrower concept bears out a broader one (a consolidation is an opacity); who denies the broader denies the narrower; a
+kindred name (``radwright.metrics.kinship``) is imprecise, neither fabricated nor missed, as in ``finding_score``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from enum import StrEnum
 from radwright.findings.mention import Mention, ReadReport, Status
 from radwright.findings.ontology import ancestors, concept
 from radwright.findings.reader import read_report
+from radwright.metrics.kinship import told
 
 
 class Kind(StrEnum):
@@ -28,6 +30,10 @@ class Kind(StrEnum):
     """Both assert it, on another side."""
     DESCRIBED = "described"
     """Both assert it, with another size or another change."""
+    IMPRECISE = "imprecise"
+    """The other report asserts what goes by a broader or a kindred name."""
+    COMPARISON = "comparison"
+    """The draft compares with an earlier examination that there is not."""
     OPEN = "open"
     """One report leaves it open, the other does not."""
     SUPPORTED = "supported"
@@ -116,23 +122,30 @@ class Reading:
         return len(self.of(*ERRORS))
 
     @property
+    def num_comparisons(self) -> int:
+        """Places where the draft compares with an earlier examination that there is not."""
+        return sum(mark.kind is Kind.COMPARISON for mark in self.draft)
+
+    @property
     def exact(self) -> bool:
         """Whether the draft asserts what the reference asserts, no more, no less, described alike."""
-        return all(fact.kind is Kind.SUPPORTED for fact in self.facts)
+        return not self.num_comparisons and all(fact.kind is Kind.SUPPORTED for fact in self.facts)
 
 
-def read_both(reference: str, draft: str) -> Reading:
-    """Read both reports of a study and hold them against one another."""
-    return mark_reports(read_report(reference), read_report(draft))
+def read_both(reference: str, draft: str, *, prior: bool | None = None) -> Reading:
+    """Read both reports of a study and hold them against one another; see ``mark_reports``."""
+    return mark_reports(read_report(reference), read_report(draft), prior=prior)
 
 
-def mark_reports(reference: ReadReport, draft: ReadReport) -> Reading:
+def mark_reports(reference: ReadReport, draft: ReadReport, *, prior: bool | None = None) -> Reading:
     """Hold a draft's findings against its reference's.
 
     Args:
         reference: the reference, read.
         draft: the draft, read.
+        prior: whether there is an earlier examination to compare with; None: not known, the reference decides.
     """
+    has_prior = bool(reference.comparisons) if prior is None else prior
     references = [(mention, _judge(mention, draft.mentions, drafted=False)) for mention in reference.mentions]
     drafts = [(mention, _judge(mention, reference.mentions, drafted=True)) for mention in draft.mentions]
     found: dict[str, set[Kind]] = {}
@@ -157,7 +170,7 @@ def mark_reports(reference: ReadReport, draft: ReadReport) -> Reading:
     said = {fact.concept: (fact.reference, fact.draft) for fact in facts}
     return Reading(
         _marks(references, said),
-        _marks(drafts, said),
+        _marks(drafts, said, () if has_prior else draft.comparisons),
         tuple(sorted(facts, key=lambda fact: _ORDER[fact.kind])),
     )
 
@@ -176,7 +189,7 @@ def _about(name: str, mentions: Iterable[Mention]) -> list[Mention]:
     ]
 
 
-def _judge(mention: Mention, others: Iterable[Mention], *, drafted: bool) -> Kind | None:
+def _judge(mention: Mention, others: Sequence[Mention], *, drafted: bool) -> Kind | None:
     """What the other report's mentions make of one; None where there is nothing to say of it."""
     same = _about(mention.concept, others)
     near = [other for other in same if not (mention.sides and other.sides) or mention.sides & other.sides]
@@ -190,6 +203,9 @@ def _judge(mention: Mention, others: Iterable[Mention], *, drafted: bool) -> Kin
             return Kind.OPEN
         if Status.ABSENT in said:
             return Kind.FLIPPED
+        asserted = {other.concept for other in others if other.status is not Status.ABSENT}
+        if told(mention.concept, asserted)[0]:
+            return Kind.IMPRECISE
         return Kind.FABRICATED if drafted else Kind.MISSED
     if mention.status is Status.UNCERTAIN:
         return Kind.SUPPORTED if Status.UNCERTAIN in said else Kind.OPEN
@@ -233,7 +249,11 @@ def _detail(mention: Mention) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _marks(judged: Iterable[tuple[Mention, Kind | None]], said: dict[str, tuple[str, str]]) -> tuple[Mark, ...]:
+def _marks(
+    judged: Iterable[tuple[Mention, Kind | None]],
+    said: dict[str, tuple[str, str]],
+    comparisons: Iterable[tuple[int, int]] = (),
+) -> tuple[Mark, ...]:
     """Marks that do not overlap: of words that name two findings, the graver judgement shows, with both notes."""
     kept: list[Mark] = []
     entries = [(kind, mention) for mention, kind in judged if kind is not None]
@@ -245,6 +265,9 @@ def _marks(judged: Iterable[tuple[Mention, Kind | None]], said: dict[str, tuple[
         elif note not in kept[place].notes:
             mark = kept[place]
             kept[place] = Mark(mark.start, mark.end, mark.kind, (*mark.notes, note))
+    for start, end in comparisons:
+        if not any(mark.start < end and start < mark.end for mark in kept):
+            kept.append(Mark(start, end, Kind.COMPARISON, ("compares with an earlier examination that there is not",)))
     return tuple(sorted(kept, key=lambda mark: mark.start))
 
 
@@ -260,6 +283,8 @@ def _note(kind: Kind, mention: Mention, reference: str, draft: str) -> str:
         return f"{name}: the draft does not mention it"
     if kind in {Kind.SIDE, Kind.DESCRIBED}:
         return f"{name}: {reference or 'asserted'} in the reference, {draft or 'asserted'} in the draft"
+    if kind is Kind.IMPRECISE:
+        return f"{name}: the other report has a broader or a kindred name"
     if kind is Kind.OPEN:
         here = "left open here" if mention.status is Status.UNCERTAIN else "the other report leaves it open"
         return f"{name}: {here}"

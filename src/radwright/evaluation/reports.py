@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from radwright.errors import ScoringError, near
+from radwright.text.sections import names_prior
 
 _NAMED = 5
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -35,11 +36,14 @@ class ReportRow:
         study_id: unique within the file.
         report: the text, which may be empty.
         split: the split that the file puts it in, if it says so.
+        prior: whether there is an earlier examination to compare with, by the file's ``comparison`` (the section's
+            text); None where it does not say.
     """
 
     study_id: str
     report: str
     split: str | None = None
+    prior: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,10 @@ class ReportFile:
             has = f"it has {', '.join(self.splits)}" if self.splits else "it names no splits: leave --split out"
             raise ScoringError(f"{self.path}: no study of split {split!r}{near(split, self.splits)}; {has}")
         return chosen
+
+    def priors(self) -> dict[str, bool | None]:
+        """study_id -> whether there is an earlier examination to compare with; None where the file does not say."""
+        return {row.study_id: row.prior for row in self.rows}
 
     def choosing_reports(self, split: str | None) -> dict[str, str]:
         """The rows that a constant for ``split`` may be chosen on: ``train`` and ``tune`` where the file has them.
@@ -192,4 +200,6 @@ def _row(entry: Any, where: str, *, id_key: str, split: str | None) -> ReportRow
         )
     if split is None and entry.get("split") is not None:
         split = str(entry["split"])
-    return ReportRow(str(study_id), report, split)
+    comparison = entry.get("comparison")
+    prior = names_prior(comparison) if isinstance(comparison, str) else None
+    return ReportRow(str(study_id), report, split, prior)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,13 +12,17 @@ from radwright import __version__
 from radwright.errors import MissingExtraError, ScoringError
 from radwright.evaluation.baselines import Baseline, Drafts, choose_constants, constant_baseline, random_reports
 from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences, score_with_intervals
+from radwright.evaluation.class_table import ClassScores, class_table
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
+from radwright.evaluation.groups import GroupScores, Members, score_groups
 from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS, count_unscored, find_weighted_metrics
 from radwright.evaluation.reports import name_some
 from radwright.evaluation.texts import Texts, count_vocabulary, prepare_texts
 from radwright.metrics.base import FloatArray, Metric
 from radwright.metrics.cider import Cider, DocumentFrequency
+from radwright.metrics.clinical import ClinicalF1
 from radwright.metrics.diversity import Diversity, measure_diversity
+from radwright.metrics.finding_score import ClinicalErrors, FindingScore, Priors
 from radwright.tables import METRICS, resolve
 
 NUM_RESAMPLES = 1000
@@ -30,21 +34,6 @@ class BaselineScores:
 
     metrics: dict[str, Interval]
     report: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GroupScores:
-    """Scores of the drafts of some of the studies.
-
-    ``metrics`` is empty for a single study: an interval over one study would say nothing.
-    """
-
-    num_studies: int
-    metrics: dict[str, Interval]
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON-able values."""
-        return {"n": self.num_studies, "metrics": {name: value.plain() for name, value in self.metrics.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +54,9 @@ class Evaluation:
         without_reference: drafts without a usable reference, left out (only with ``allow_missing``).
         study_rows: per study its own scores and lengths, in the order of ``study_ids``.
         notes: what a reader of the numbers should know.
-        groups: fact -> group of studies -> scores of its drafts; CIDEr weighs n-grams as over all studies, so that the
-            groups can be compared.
+        classes: CheXpert's observations, one by one, each with its support; empty without the metric ``clinical``.
+        groups: fact -> group of studies -> scores of its drafts.
+        lower_is_better: names of the scores that count errors.
     """
 
     study_ids: tuple[str, ...]
@@ -80,7 +70,9 @@ class Evaluation:
     without_reference: tuple[str, ...] = ()
     study_rows: tuple[dict[str, float], ...] = ()
     notes: tuple[str, ...] = ()
+    classes: tuple[ClassScores, ...] = ()
     groups: dict[str, dict[str, GroupScores]] = field(default_factory=dict)
+    lower_is_better: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The JSON that ``radwright score --json`` writes."""
@@ -105,9 +97,11 @@ class Evaluation:
             "without_draft": list(self.without_draft),
             "without_reference": list(self.without_reference),
             "notes": list(self.notes),
+            "classes": {found.name: found.plain() for found in self.classes},
             "groups": {
                 fact: {name: group.plain() for name, group in groups.items()} for fact, groups in self.groups.items()
             },
+            "lower_is_better": list(self.lower_is_better),
         }
 
 
@@ -121,7 +115,8 @@ def score(
     cider_from: Mapping[str, str] | None = None,
     against: Mapping[str, Mapping[str, str]] | None = None,
     baselines: Mapping[str, Mapping[str, str]] | None = None,
-    groups: Mapping[str, Mapping[str, Collection[str]]] | None = None,
+    groups: Members | None = None,
+    priors: Mapping[str, bool | None] | None = None,
     allow_missing: bool = False,
     metrics: Iterable[str] = WITHOUT_WEIGHTS,
     weights: Iterable[str] = (),
@@ -140,8 +135,9 @@ def score(
         cider_from: reports whose document frequencies CIDEr uses instead of the evaluated references'.
         against: name -> drafts of another system, compared in pairs; it needs a draft for every evaluated study.
         baselines: name -> drafts of a further trivial baseline, for every evaluated study (the nearest train report).
-        groups: fact -> name of a group -> ids of its studies, to be scored apart; ids that are not evaluated count for
-            nothing.
+        groups: fact -> name of a group -> ids of its studies, to be scored apart.
+        priors: study_id -> whether there is an earlier examination to compare with, for clinical errors; where it is
+            None or missing, whether the reference compares decides.
         allow_missing: score the studies that have both a draft and a usable reference, and say so in the signature.
         metrics: names in the metrics table that need no weights, or ``module:Class``.
         weights: what metrics that need weights are given, as after ``--weights`` (``"chexbert=chexbert.pth"``); a
@@ -159,7 +155,9 @@ def score(
     frequency = None
     if cider_from is not None:
         frequency = DocumentFrequency.of([rules.reference(text, vocabulary)] for text in cider_from.values())
-    found, unavailable = find_metrics(metrics, frequency)
+    found, unavailable = find_metrics(
+        metrics, frequency, [(priors or {}).get(study_id) for study_id in texts.study_ids]
+    )
     weighted, lacking = find_weighted_metrics(weights)
     found, unavailable = found + weighted, unavailable | lacking
     counts = draw_counts(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
@@ -194,47 +192,46 @@ def score(
         without_reference=texts.without_reference,
         study_rows=_study_rows(found, rows, texts),
         notes=tuple(notes),
-        groups=_groups(groups or {}, found, rows, texts.study_ids, num_resamples, seed),
+        classes=_classes(found, rows, counts),
+        groups=score_groups(groups or {}, found, rows, texts.study_ids, num_resamples=num_resamples, seed=seed),
+        lower_is_better=tuple(
+            name
+            for metric in found
+            for name, higher in zip(metric.names, metric.higher_is_better, strict=True)
+            if not higher
+        ),
     )
 
 
-def _groups(
-    groups: Mapping[str, Mapping[str, Collection[str]]],
-    metrics: Sequence[Metric],
-    rows: Sequence[FloatArray],
-    study_ids: Sequence[str],
-    num_resamples: int,
-    seed: int,
-) -> dict[str, dict[str, GroupScores]]:
-    """Scores of every group that holds an evaluated study, resampled within the group."""
-    places = {study_id: place for place, study_id in enumerate(study_ids)}
-    scored: dict[str, dict[str, GroupScores]] = {}
-    for fact, members in groups.items():
-        scored[fact] = {}
-        for name, ids in members.items():
-            chosen = sorted(places[study_id] for study_id in ids if study_id in places)
-            if len(chosen) > 1:
-                counts = draw_counts(len(chosen), num_resamples=num_resamples, seed=seed)
-                scored[fact][name] = GroupScores(
-                    len(chosen), _intervals(metrics, [row[chosen] for row in rows], counts)
-                )
-            elif chosen:
-                scored[fact][name] = GroupScores(1, {})
-    return scored
+def find_metrics(
+    names: Iterable[str], frequency: DocumentFrequency | None, priors: Priors | None = None
+) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics of these names, and those that cannot be had with the reason (a missing extra).
 
-
-def find_metrics(names: Iterable[str], frequency: DocumentFrequency | None) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics of these names, and those that cannot be had with the reason (a missing extra)."""
+    Args:
+        names: in the metrics table, or ``module:Class``.
+        frequency: see ``Cider``.
+        priors: see ``ClinicalErrors``.
+    """
     found: list[Metric] = []
     unavailable = {}
     for name in names:
         made = resolve(METRICS, name, kind="metric")
         try:
-            metric: Metric = Cider(frequency) if made is Cider else made()
-            found.append(metric)
+            found.append(_make(made, frequency, priors))
         except MissingExtraError as error:
             unavailable[name] = str(error)
     return found, unavailable
+
+
+def _make(made: Callable[..., Metric], frequency: DocumentFrequency | None, priors: Priors | None) -> Metric:
+    if made is Cider:
+        return Cider(frequency)
+    if made is ClinicalErrors:
+        return ClinicalErrors(priors)
+    if made is FindingScore:
+        return FindingScore(priors)
+    return made()
 
 
 def _without(source: Mapping[str, str] | None, evaluated: set[str]) -> list[str] | None:
@@ -323,6 +320,14 @@ def _intervals(metrics: Sequence[Metric], rows: Sequence[FloatArray], counts: Fl
         for metric, statistics in zip(metrics, rows, strict=True)
         for name, interval in score_with_intervals(metric, statistics, counts).items()
     }
+
+
+def _classes(metrics: Sequence[Metric], rows: Sequence[FloatArray], counts: FloatArray) -> tuple[ClassScores, ...]:
+    """The table of classes, where the metric that counts them is among the metrics."""
+    for metric, statistics in zip(metrics, rows, strict=True):
+        if isinstance(metric, ClinicalF1):
+            return class_table(statistics, counts)
+    return ()
 
 
 def _study_rows(metrics: Sequence[Metric], rows: Sequence[FloatArray], texts: Texts) -> tuple[dict[str, float], ...]:

@@ -147,7 +147,7 @@ def run_demo(
             truth[study_id],
             row,
             truth[study_id].section("findings"),
-            {name: own[study_id][name] for name in ("rouge_l", "cider")},
+            {name: own[study_id][name] for name in ("finding_score", "cider", "rouge_l")},
         )
         for study_id, row in list(rows.items())[:NUM_SHOWN]
     ]

@@ -154,6 +154,7 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
             constants_from=job.train.choosing,
             baselines=baselines,
             groups=facts.groups(),
+            priors=facts.priors,
             allow_missing=True,
         )
         notes = [*job.notes(drafts), *notes]

@@ -18,7 +18,7 @@ MAX_SHOWN = 300
 WORST_SHARE = 0.75
 """Share of them that are the worst; the others are drawn at random."""
 _WORST_BY = ("finding_score", "cider")
-_SHOWN_SCORES = ("finding_score", "cider", "bleu_4", "rouge_l")
+_SHOWN_SCORES = ("finding_score", "cider", "bleu_4", "f1_14_example", "rouge_l", "meteor15_es", "chrf")
 
 
 @dataclass(frozen=True, slots=True)

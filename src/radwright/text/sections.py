@@ -52,6 +52,21 @@ _HEADINGS = {
 _HEADING = re.compile(r"^[ \t]*([A-Za-z][A-Za-z/()]*(?:[ \t]+[A-Za-z][A-Za-z()]*){0,4})[ \t]*(:|$)", re.MULTILINE)
 
 
+# Beginnings of a comparison section that names no earlier examination ("None.", "No prior studies", "Not available").
+_NO_PRIOR = re.compile(
+    r"(?:there (?:is|are|was|were) )?(?:none|nil|no\b(?! (?:\w+ )?change))|n/?a\b|not applicable"
+    r"|(?:[a-z-]+ ){0,4}(?:not available|unavailable)$"
+)
+
+
+def names_prior(comparison: str) -> bool | None:
+    """Whether a comparison section names an earlier examination; None where it holds no word."""
+    text = " ".join(comparison.lower().split()).strip(" .:;,_")
+    if not any(character.isalnum() for character in text):
+        return None
+    return _NO_PRIOR.match(text) is None
+
+
 def split_sections(report: str) -> dict[str, str]:
     """Cut a report at its headings.
 

@@ -14,6 +14,7 @@ from PIL import Image
 from radwright.errors import ScoringError
 from radwright.evaluation.facts import MIN_STUDIES
 from radwright.evaluation.marks import Reading, read_both
+from radwright.text.sections import names_prior
 from radwright.types import Study, View
 
 
@@ -53,7 +54,7 @@ class DraftedStudy:
         views: any number of radiographs.
         reading: both texts, read and held against one another; None where they were not read, or there is one only.
         score: summed log-probability of the draft, natural log.
-        metrics: the study's own scores by name (``rouge_l``), for the row's head and for sorting.
+        metrics: the study's own scores by name (``rouge_l``), for sorting; the first three stand in the row's head.
     """
 
     study_id: str
@@ -65,16 +66,14 @@ class DraftedStudy:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, study: Study, row: Mapping[str, Any], reference: str, metrics: Mapping[str, float], *, images: bool = True
-    ) -> DraftedStudy:
+    def of(cls, study: Study, row: Mapping[str, Any], reference: str, metrics: Mapping[str, float]) -> DraftedStudy:
         """A study of a store with its line of a predictions file; both reports are read for their findings."""
         return cls(
             study_id=study.study_id,
             draft=row["report"],
             reference=reference,
-            views=tuple(map(PageView.of, study.views)) if images else (),
-            reading=read_both(reference, row["report"]),
+            views=tuple(map(PageView.of, study.views)),
+            reading=read_both(reference, row["report"], prior=names_prior(study.section("comparison"))),
             score=row["score"],
             metrics=metrics,
         )
@@ -185,7 +184,6 @@ class Page:
         studies: in the order shown.
         shown: which studies these are, where they are not all.
         worst_first: name of the score in ``DraftedStudy.metrics`` by which rows are sorted at first; None: as given.
-        lower_is_better: names of scores that count errors.
         min_group: groups in ``scores`` of fewer studies are marked as too small to say anything.
     """
 
@@ -199,5 +197,4 @@ class Page:
     studies: tuple[DraftedStudy, ...] = ()
     shown: str = ""
     worst_first: str | None = None
-    lower_is_better: frozenset[str] = frozenset()
     min_group: int = MIN_STUDIES

@@ -8,10 +8,10 @@ from typing import Any
 from radwright.evaluation.page.charts import Lane, dot_plot
 from radwright.evaluation.page.content import Estimate, Page
 from radwright.evaluation.page.html import Html, tag
-from radwright.evaluation.page.names import estimates, metric_name, readable_name
-from radwright.evaluation.page.sections import cell, numbers_table
+from radwright.evaluation.page.names import estimates, readable_name
+from radwright.evaluation.page.sections import cell, directed_name, numbers_table
 
-_MAIN = ("finding_score", "chexpert_micro_f1", "bleu_4", "rouge_l", "cider", "meteor15_es")
+_MAIN = ("finding_score", "f1_14_micro", "fabricated", "missed", "bleu_4", "cider")
 """Scores that the groups are shown by, as many of these as there are; all, where there is none of them."""
 _NUM_PLOTTED = 4
 
@@ -39,7 +39,7 @@ def _fact(page: Page, fact: str, groups: Mapping[str, Any], whole: Mapping[str, 
     small = {name for name, count in counts.items() if count < page.min_group}
     plots = [
         dot_plot(
-            metric_name(metric) + (", lower is better" if metric in page.lower_is_better else ""),
+            directed_name(metric, page.scores or {}),
             [
                 Lane(f"all ({(page.scores or {}).get('n', '')})", *whole[metric], ours=True),
                 *(
@@ -65,7 +65,7 @@ def _fact(page: Page, fact: str, groups: Mapping[str, Any], whole: Mapping[str, 
         )
         for name in values
     ]
-    head = ("Group", "Studies", *(metric_name(metric) for metric in shown))
+    head = ("Group", "Studies", *(directed_name(metric, page.scores or {}) for metric in shown))
     return tag(
         "div",
         tag("h3", f"By {readable_name(fact)}"),

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from radwright.evaluation.marks import Kind, Reading
 from radwright.evaluation.page.charts import Lane, bar, dot_plot, line_plot
-from radwright.evaluation.page.content import Curve, Estimate, FindingTable, Page
+from radwright.evaluation.page.content import Curve, Estimate, FindingScore, FindingTable, Page
 from radwright.evaluation.page.html import Html, number, tag
-from radwright.evaluation.page.names import baseline_name, baselines, estimates, metric_name, readable_name
+from radwright.evaluation.page.names import (
+    baseline_name,
+    baselines,
+    estimate,
+    estimates,
+    is_plotted,
+    lower_is_better,
+    metric_groups,
+    metric_name,
+    readable_name,
+)
 from radwright.evaluation.page.variety import Variety
 
 WARNING = "Research only. Not a medical device. A radiologist must check every draft."
 
 _PARTS = {
     "scores": "Scores",
-    "findings": "Findings",
+    "findings": "Findings one by one",
     "groups": "Groups of studies",
     "training": "Training",
     "run": "How this was made",
     "studies": "Drafts, study by study",
 }
-_HEADLINES = ("finding_score", "bleu_4", "cider")
+_HEADLINES = ("finding_score", "f1_14_micro", "bleu_4", "cider")
 
 
 def heading(page: Page, parts: Mapping[str, Html | None]) -> Html:
@@ -113,39 +123,48 @@ def scores_section(page: Page) -> Html | None:
     if scores is None or not metrics:
         return None
     others = baselines(scores)
-    plots = [
-        dot_plot(
-            _directed(name, page.lower_is_better),
-            [
-                Lane("drafts", *value, ours=True),
-                *(Lane(baseline_name(other), *values[name]) for other, values in others.items() if name in values),
-            ],
-        )
-        for name, value in metrics.items()
-    ]
+    groups = metric_groups(metrics, lower_is_better(scores))
     count = scores.get("n")
     lead = "Dots with 95 % intervals (studies drawn again with replacement). " if _has_intervals(metrics) else ""
     if others:
         lead += "Gray: reports that nobody wrote for the image, such as one text for all. "
-    lead += "Scores of words say how alike two texts are, not whether a draft is right."
+    if "In words" in groups:
+        lead += "Scores of words say how alike two texts are, not whether a draft is right. "
+    if "In findings" in groups:
+        lead += "Findings are read out of both texts by rules."
     return tag(
         "section",
         tag("h2", "Scores of the drafts" + (f" ({_count(count, 'study', 'studies')})" if count else "")),
         tag("p", lead, class_="lead"),
-        tag("div", *plots, class_="plots"),
+        *(part for heading, names in groups.items() for part in _plots(heading, names, metrics, others)),
         _notes(scores),
         tag(
             "details",
             tag("summary", "All numbers, and how they were made"),
-            _scores_table(metrics, others, page.lower_is_better),
+            _scores_table(metrics, others, [name for names in groups.values() for name in names], scores),
             _score_facts(scores),
         ),
         id="scores",
     )
 
 
-def _directed(name: str, lower_is_better: Collection[str]) -> str:
-    return metric_name(name) + (", lower is better" if name in lower_is_better else "")
+def _plots(
+    heading: str, names: Iterable[str], metrics: Mapping[str, Estimate], others: Mapping[str, Mapping[str, Estimate]]
+) -> Iterator[Html]:
+    """The plots of one group of scores, below its heading."""
+    yield tag("h3", heading, class_="plots-title")
+    plots = [
+        dot_plot(
+            metric_name(name),
+            [
+                Lane("drafts", *metrics[name], ours=True),
+                *(Lane(baseline_name(other), *values[name]) for other, values in others.items() if name in values),
+            ],
+        )
+        for name in names
+        if is_plotted(name)
+    ]
+    yield tag("div", *plots, class_="plots")
 
 
 def _has_intervals(metrics: Mapping[str, Estimate]) -> bool:
@@ -162,14 +181,22 @@ def _notes(scores: Mapping[str, Any]) -> Html | None:
 
 
 def _scores_table(
-    metrics: Mapping[str, Estimate], others: Mapping[str, Mapping[str, Estimate]], lower_is_better: Collection[str]
+    metrics: Mapping[str, Estimate],
+    others: Mapping[str, Mapping[str, Estimate]],
+    names: Iterable[str],
+    scores: Mapping[str, Any],
 ) -> Html:
     columns = {"drafts": metrics, **{baseline_name(name): values for name, values in others.items()}}
     rows = [
-        (_directed(name, lower_is_better), [tag("td", *cell(values.get(name))) for values in columns.values()])
-        for name in metrics
+        (directed_name(name, scores), [tag("td", *cell(values.get(name))) for values in columns.values()])
+        for name in names
     ]
     return numbers_table(("Score", *columns), rows, label="All scores")
+
+
+def directed_name(name: str, scores: Mapping[str, Any]) -> str:
+    """A score's name, and which way is better where that is down."""
+    return metric_name(name) + (", lower is better" if name in lower_is_better(scores) else "")
 
 
 def numbers_table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[Html]]], *, label: str) -> Html:
@@ -205,8 +232,9 @@ def _definitions(rows: Iterable[tuple[str, str]]) -> Html:
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in rows), class_="facts-list")
 
 
-def findings_section(table: FindingTable | None) -> Html | None:
-    """Micro-F1 beside constants, and a row per finding."""
+def findings_section(page: Page) -> Html | None:
+    """Micro-F1 beside baselines, and a row per finding: those given, or else the classes in the scores."""
+    table = page.findings or _classes_table(page.scores)
     if table is None:
         return None
     lanes = [Lane("drafts", *table.micro_f1, ours=True)]
@@ -226,11 +254,43 @@ def findings_section(table: FindingTable | None) -> Html | None:
     beside = numbers_table(head, rows, label="Scores per finding") if rows else None
     return tag(
         "section",
-        tag("h2", "Findings"),
+        tag("h2", _PARTS["findings"]),
         tag("p", table.lead, class_="lead"),
         tag("div", tag("div", plot), beside, class_="findings-grid"),
         id="findings",
     )
+
+
+def _classes_table(scores: Mapping[str, Any] | None) -> FindingTable | None:
+    """CheXpert's observations as the scores have them; None where they have none."""
+    classes = (scores or {}).get("classes") or {}
+    micro = estimates((scores or {}).get("metrics")).get("f1_14_micro")
+    if not classes or micro is None:
+        return None
+    rows = []
+    for name, policies in classes.items():
+        found = policies["open_negative"]
+        asserted, support = bool(found["asserted"]), bool(found["support"])
+        rows.append(
+            FindingScore(
+                str(name),
+                estimate(found["precision"]) if asserted else None,
+                estimate(found["recall"]) if support else None,
+                estimate(found["f1"]) if asserted or support else None,
+                int(found["support"]),
+            )
+        )
+    others = {
+        baseline_name(name): values["f1_14_micro"]
+        for name, values in baselines(scores or {}).items()
+        if "f1_14_micro" in values
+    }
+    lead = (
+        "The 14 observations of CheXpert, read by rules out of drafts and references; what a report leaves open counts "
+        "as not asserted. A dash: nothing to count. Where a finding is in few references, the line on its bar is long: "
+        "little is known."
+    )
+    return FindingTable(tuple(rows), micro, others, lead)
 
 
 def _share(value: Estimate | None) -> tuple[Html, ...]:

@@ -9,10 +9,11 @@ from radwright.evaluation.marks import Fact, Kind, Mark, Reading
 from radwright.evaluation.page.content import DraftedStudy, Page, PageView
 from radwright.evaluation.page.html import Html, join, number, plain, tag
 from radwright.evaluation.page.images import data_uri
-from radwright.evaluation.page.names import metric_name
+from radwright.evaluation.page.names import lower_is_better, metric_name
 from radwright.findings.ontology import concept
 
 _ERRORS, _SCORE = "errors", "score"
+_NUM_IN_HEAD = 4
 _FILTERS = {
     "fabricated": "Fabricated",
     "missed": "Missed",
@@ -26,6 +27,8 @@ _SIGNS: Mapping[Kind, tuple[str, str]] = {
     Kind.MISSED: ("○", "missed"),
     Kind.SIDE: ("↔", "other side"),
     Kind.DESCRIBED: ("≠", "described otherwise"),
+    Kind.IMPRECISE: ("≈", "imprecise"),
+    Kind.COMPARISON: ("↺", "comparison without a prior"),
     Kind.OPEN: ("?", "left open"),
     Kind.SUPPORTED: ("✓", "supported"),
     Kind.DENIED: ("−", "denied by both"),
@@ -37,6 +40,8 @@ _LEGEND: Mapping[Kind, str] = {
     Kind.FLIPPED: "one asserts, the other denies it",
     Kind.SIDE: "on another side",
     Kind.DESCRIBED: "another size or change",
+    Kind.IMPRECISE: "by a broader or kindred name",
+    Kind.COMPARISON: "with an earlier examination that there is not",
     Kind.OPEN: "left open by one of them",
     Kind.DENIED: "denied by both",
 }
@@ -89,7 +94,9 @@ def _legend(studies: Iterable[DraftedStudy]) -> Html | None:
     if not shown:
         return None
     entries = [
-        tag("span", _marked("finding", kind), f" {meaning}") for kind, meaning in _LEGEND.items() if kind in shown
+        tag("span", _marked("comparison" if kind is Kind.COMPARISON else "finding", kind), f" {meaning}")
+        for kind, meaning in _LEGEND.items()
+        if kind in shown
     ]
     note = (
         "Findings are read by rules out of both reports, and the reference is not all that is in the image: a finding "
@@ -149,7 +156,7 @@ def _class_choice(classes: Sequence[str]) -> Html:
 def _order_choice(page: Page, keys: Mapping[str, str]) -> Html:
     first = None
     if page.worst_first is not None and f"metric:{page.worst_first}" in keys:
-        first = f"metric:{page.worst_first} {'down' if page.worst_first in page.lower_is_better else 'up'}"
+        first = f"metric:{page.worst_first} {'down' if page.worst_first in lower_is_better(page.scores) else 'up'}"
     orders = [tag("option", "order of the run", value="", selected=first is None)]
     for key, name in keys.items():
         for direction, words in (("up", "lowest first"), ("down", "highest first")):
@@ -224,7 +231,8 @@ def _verdict(reading: Reading | None) -> Html | None:
     if reading.exact:
         text = "exact findings" if reading.facts else "exact: no finding in either report"
         return tag("p", tag("span", f"✓ {text}", class_="tag supported"), class_="verdict")
-    counts = ((kind, len(reading.of(kind))) for kind in _SIGNS if kind not in {Kind.SUPPORTED, Kind.DENIED})
+    counts = [(kind, len(reading.of(kind))) for kind in _SIGNS if kind not in {Kind.SUPPORTED, Kind.DENIED}]
+    counts.append((Kind.COMPARISON, reading.num_comparisons))
     tags = [
         tag("span", f"{sign} {count} {word}", class_=f"tag {kind}")
         for kind, count in counts
@@ -239,7 +247,7 @@ def _own_scores(values: Mapping[str, float], keys: Mapping[str, str]) -> Html | 
         tag("span", f"{name} ", number(values[key], 1 if key == _SCORE or abs(values[key]) >= 10 else 2))
         for key, name in keys.items()
         if key in values and key != _ERRORS
-    ]
+    ][:_NUM_IN_HEAD]
     return tag("p", *shown, class_="own-scores") if shown else None
 
 
@@ -299,7 +307,9 @@ def _facts(reading: Reading | None) -> Html | None:
 
 def _said(fact: Fact) -> Html:
     """``effusion`` with what the reports say of it: one text, or the reference's → the draft's."""
-    if fact.kind in {Kind.FLIPPED, Kind.SIDE, Kind.DESCRIBED, Kind.OPEN}:
+    if fact.kind is Kind.IMPRECISE:
+        details = " in the draft" if fact.asserted else " in the reference"
+    elif fact.kind in {Kind.FLIPPED, Kind.SIDE, Kind.DESCRIBED, Kind.OPEN}:
         details = f" {fact.reference or 'asserted'} → {fact.draft or 'asserted'}"
     else:
         details = f" {fact.draft if fact.asserted else fact.reference}".rstrip()

@@ -52,7 +52,7 @@ def render_page(page: Page) -> str:
     variety = Variety.scored(page.scores) or (Variety.of(page.studies) if page.studies else None)
     parts = {
         "scores": scores_section(page),
-        "findings": findings_section(page.findings),
+        "findings": findings_section(page),
         "groups": groups_section(page),
         "training": curve_section(page.curve),
         "run": run_section(page),
