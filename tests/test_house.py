@@ -123,6 +123,7 @@ def test_no_forbidden_library_anywhere() -> None:
         ["score", "--help"],
         ["evaluate", "--help"],
         ["label", "--help"],
+        ["compare", "--help"],
         ["demo", "--help"],
     ],
 )

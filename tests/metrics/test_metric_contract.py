@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radwright.evaluation.learned.supply import LEARNED
+from radwright.metrics import ngrams
 from radwright.metrics.base import Metric
 from radwright.metrics.bleu import Bleu
-from radwright.metrics.cider import Cider, DocumentFrequency
+from radwright.metrics.cider import Cider, DocumentFrequency, similarity, weigh
 from radwright.metrics.constant import ConstantTables
 from radwright.metrics.diversity import measure_diversity
-from radwright.metrics.meteor import Meteor, function_words, normalise
-from radwright.metrics.meteor_align import EXACT, align, count_chunks
-from radwright.metrics.ngrams import count_ngrams
+from radwright.metrics.meteor import Meteor, function_words
+from radwright.metrics.ngrams import StudyTexts, count_ngrams
 from radwright.metrics.rouge import longest_common_subsequence
 from radwright.tables import METRICS, resolve
 
@@ -135,6 +135,51 @@ def test_ngrams_are_counted_once_per_place(words: list[str]) -> None:
         assert counts == Counter(tuple(words[k : k + order]) for k in range(len(words) - order + 1))
 
 
+STUDIES = st.lists(st.tuples(TEXT | st.just(""), st.lists(TEXT, min_size=1, max_size=3)), max_size=5)
+
+
+@given(STUDIES, st.booleans())
+def test_ngrams_of_all_texts_at_once_are_those_of_each(studies: list[tuple[str, list[str]]], packed: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if not packed:
+            patch.setattr(ngrams, "_KEY_BITS", 0)
+        texts = StudyTexts.of([draft for draft, _ in studies], [targets for _, targets in studies])
+        counted = list(texts.count())
+    flat = [text.split() for draft, targets in studies for text in (draft, *targets)]
+    words = [word for text in flat for word in text]
+    for order, found in enumerate(counted, start=1):
+        ours: list[dict[tuple[str, ...], int]] = [{} for _ in flat]
+        for text, first, count in zip(found.texts, found.firsts, found.counts, strict=True):
+            ours[text][tuple(words[first : first + order])] = count
+        assert ours == [count_ngrams(text)[order - 1] for text in flat]
+
+
+@given(STUDIES, st.booleans())
+def test_cider_of_all_studies_at_once_is_that_of_each(studies: list[tuple[str, list[str]]], given_file: bool) -> None:
+    drafts, targets = [draft for draft, _ in studies], [texts for _, texts in studies]
+    frequency = DocumentFrequency.of(REFERENCES) if given_file else DocumentFrequency.of(targets)
+    similarities = [
+        10 * sum(similarity(weigh(draft, frequency, {}), weigh(text, frequency, {})) for text in texts) / len(texts)
+        for draft, texts in studies
+    ]
+    assert Cider(frequency if given_file else None).rows(drafts, targets)[:, 0].tolist() == similarities
+
+
+@given(STUDIES)
+def test_bleu_of_all_studies_at_once_is_that_of_each(studies: list[tuple[str, list[str]]]) -> None:
+    rows = Bleu().rows([draft for draft, _ in studies], [texts for _, texts in studies])
+    for row, (draft, texts) in zip(rows, studies, strict=True):
+        counted = [count_ngrams(text.split()) for text in texts]
+        clipped = [
+            sum(min(count, max(orders[order][ngram] for orders in counted)) for ngram, count in counts.items())
+            for order, counts in enumerate(count_ngrams(draft.split()))
+        ]
+        num_words = len(draft.split())
+        lengths = sorted(len(text.split()) for text in texts)
+        closest = min(lengths, key=lambda length: abs(length - num_words))
+        assert row.tolist() == [num_words, closest, *clipped, *(max(0, num_words - order) for order in range(4))]
+
+
 @given(TEXT, st.lists(TEXT, min_size=1, max_size=6))
 def test_constant_tables_equal_scoring_n_copies(text: str, references: list[str]) -> None:
     tables = ConstantTables(references)
@@ -165,37 +210,10 @@ def test_meteor_adds_statistics_up_rather_than_averaging_scores() -> None:
     assert float(metric.scores(rows.sum(axis=0))[0]) != pytest.approx(float(metric.scores(rows).mean()), abs=0.05)
 
 
-# Short enough for the beam to hold every path; on longer texts METEOR's search may miss the best alignment.
-SHORT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
-
-
-@given(SHORT, SHORT)
-def test_alignment_is_one_to_one_and_finds_every_exact_match(draft: str, reference: str) -> None:
-    ours, theirs = draft.split(), reference.split()
-    matches = align(ours, theirs, {word: word.rstrip("s") for word in WORDS})
-    assert len({match.draft for match in matches}) == len(matches) == len({match.reference for match in matches})
-    assert [match.reference for match in matches] == sorted(match.reference for match in matches)
-    exact = [match for match in matches if match.module == EXACT]
-    assert all(ours[match.draft] == theirs[match.reference] for match in exact)
-    assert len(exact) == (Counter(ours) & Counter(theirs)).total()
-    assert 0 <= count_chunks(matches) <= len(matches)
-
-
-def test_alignment_prefers_few_chunks() -> None:
-    words = ["no", "mass", ".", "no", "effusion", "."]
-    reference = ["no", "effusion", ".", "no", "mass", "."]
-    assert count_chunks(align(words, reference, {word: word for word in words})) == 2
-
-
 def test_function_words_are_the_93_of_meteor() -> None:
     assert len(function_words()) == 93
     assert {"the", ".", "of", "is", "no", "'"} <= function_words()
     assert "lungs" not in function_words()
-
-
-@given(st.text(max_size=40))
-def test_normalising_never_crashes_and_leaves_no_white_space(text: str) -> None:
-    assert all(word and word.split() == [word] for word in normalise(text))
 
 
 def test_diversity_and_its_alarm() -> None:

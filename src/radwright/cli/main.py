@@ -23,6 +23,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("radwright.cli.score:score", "Score drafts against references, with intervals and trivial baselines."),
     "evaluate": ("radwright.cli.evaluate:evaluate", "Draft a split, score it, and browse the drafts on one page."),
     "label": ("radwright.cli.label:label", "Label what reports assert, deny and leave open (CheXpert or NIH classes)."),
+    "compare": (
+        "radwright.cli.compare:compare",
+        "Compare two systems' drafts of the same studies, with intervals, p-values and a verdict.",
+    ),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""

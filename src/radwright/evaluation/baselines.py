@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from radwright import __version__
+from radwright.evaluation.chosen import fingerprint, recall, remember
 from radwright.metrics.base import Metric
 from radwright.metrics.cider import DocumentFrequency
 from radwright.metrics.constant import ConstantTables
@@ -18,6 +21,9 @@ from radwright.metrics.constant import ConstantTables
 NUM_FREQUENT = 200
 NUM_RANDOM = 200
 MAX_REFERENCES = 2000
+CHOICE_VERSION = 1
+"""Goes up whenever ``choose_constants`` would choose otherwise, so that choices remembered before are not used."""
+CONSTANTS = ("constant_bleu_4", "constant_cider")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ def choose_constants(
     *,
     seed: int,
     document_frequency: DocumentFrequency | None = None,
+    cache_folder: Path | None = None,
 ) -> dict[str, str]:
     """The constant drafts with the best BLEU-4 and the best CIDEr over ``references``.
 
@@ -74,19 +81,57 @@ def choose_constants(
         references: the same studies' cleaned references; at least one.
         seed: of both draws.
         document_frequency: see ``Cider``.
+        cache_folder: where the choice is remembered; the same texts and seed are not tried again. None: nowhere.
 
     Returns:
         ``{"constant_bleu_4": text, "constant_cider": text}``.
     """
-    random = np.random.default_rng(seed)
     ordered = sorted(Counter(candidates).items(), key=lambda entry: (-entry[1], entry[0]))
+    if cache_folder is None:
+        return _choose(ordered, references, seed, document_frequency)
+    key = _fingerprint(ordered, references, seed, document_frequency)
+    chosen = recall(cache_folder, key, CONSTANTS, (text for text, _ in ordered))
+    if chosen is None:
+        chosen = _choose(ordered, references, seed, document_frequency)
+        remember(cache_folder, key, chosen)
+    return chosen
+
+
+def _fingerprint(
+    ordered: Sequence[tuple[str, int]],
+    references: Sequence[str],
+    seed: int,
+    document_frequency: DocumentFrequency | None,
+) -> str:
+    """Stands for everything that the choice depends on."""
+    rules = {
+        "version": [__version__, CHOICE_VERSION, NUM_FREQUENT, NUM_RANDOM, MAX_REFERENCES],
+        "seed": seed,
+        "df": None if document_frequency is None else document_frequency.num_studies,
+    }
+    frequencies = {} if document_frequency is None else document_frequency.counts
+    return fingerprint(
+        rules,
+        (part for text, count in ordered for part in (text, str(count))),
+        references,
+        (part for ngram, count in sorted(frequencies.items()) for part in (" ".join(ngram), str(count))),
+    )
+
+
+def _choose(
+    ordered: Sequence[tuple[str, int]],
+    references: Sequence[str],
+    seed: int,
+    document_frequency: DocumentFrequency | None,
+) -> dict[str, str]:
+    random = np.random.default_rng(seed)
     frequent = [text for text, _ in ordered[:NUM_FREQUENT]]
     others = [text for text, _ in ordered[NUM_FREQUENT:]]
     drawn = random.permutation(len(others))[:NUM_RANDOM]
     tried = sorted([*frequent, *(others[index] for index in drawn)])
     kept = np.sort(random.permutation(len(references))[:MAX_REFERENCES])
     tables = ConstantTables([references[index] for index in kept], document_frequency)
-    return {"constant_bleu_4": max(tried, key=tables.bleu_4), "constant_cider": max(tried, key=tables.cider)}
+    return dict(zip(CONSTANTS, (max(tried, key=tables.bleu_4), max(tried, key=tables.cider)), strict=True))
 
 
 def constant_baseline(name: str, report: str, as_written: str, num_studies: int) -> Baseline:

@@ -12,6 +12,7 @@ from radwright import __version__
 from radwright.errors import MissingExtraError, ScoringError
 from radwright.evaluation.baselines import Baseline, Drafts, choose_constants, constant_baseline, random_reports
 from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences, score_with_intervals
+from radwright.evaluation.chosen import user_cache_folder
 from radwright.evaluation.class_table import ClassScores, class_table
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
 from radwright.evaluation.groups import GroupScores, Members, score_groups
@@ -259,7 +260,9 @@ def _baselines(
     triples = [(draft, reference, text) for draft, reference, text in triples if reference]
     if triples:
         drafts, references, written = zip(*triples, strict=True)
-        constants = choose_constants(drafts, references, seed=seed, document_frequency=frequency)
+        constants = choose_constants(
+            drafts, references, seed=seed, document_frequency=frequency, cache_folder=user_cache_folder()
+        )
         as_written = dict(zip(reversed(drafts), reversed(written), strict=True))
         baselines += [constant_baseline(name, text, as_written[text], num_studies) for name, text in constants.items()]
     else:

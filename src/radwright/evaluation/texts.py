@@ -1,4 +1,4 @@
-"""Drafts and references of the same studies, prepared by a convention: what ``score`` and ``compare`` share."""
+"""Drafts and references of the same studies, prepared by a convention: shared by ``score`` and ``compare``."""
 
 from __future__ import annotations
 

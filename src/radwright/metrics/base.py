@@ -69,3 +69,9 @@ def check_pairs(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
 def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Element-wise quotient; 0 where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
+
+
+def add_up(places: NDArray[np.int64], values: FloatArray, length: int) -> FloatArray:
+    """(length,) sum of the values at each place, in their order; 0 where there is none."""
+    # bincount of nothing gives integers.
+    return np.bincount(places, values, minlength=length).astype(np.float64, copy=False)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from radwright.metrics.base import FloatArray, check_pairs
-from radwright.metrics.ngrams import MAX_ORDER, count_ngrams
+from radwright.metrics.ngrams import MAX_ORDER, StudyTexts
 
 TINY = 1e-15
 SMALL = 1e-9
@@ -32,17 +32,23 @@ class Bleu:
         """Statistics (n, 10); see ``Metric``."""
         check_pairs(hypotheses, references)
         rows = np.zeros((len(hypotheses), 2 + 2 * MAX_ORDER))
-        for row, hypothesis, texts in zip(rows, hypotheses, references, strict=True):
-            words = hypothesis.split()
-            split_texts = [text.split() for text in texts]
-            counted = [count_ngrams(reference) for reference in split_texts]
-            row[0] = len(words)
-            row[1] = min((abs(len(reference) - len(words)), len(reference)) for reference in split_texts)[1]
-            for order, counts in enumerate(count_ngrams(words)):
-                row[2 + order] = sum(
-                    min(count, max(orders[order][ngram] for orders in counted)) for ngram, count in counts.items()
-                )
-                row[2 + MAX_ORDER + order] = max(0, len(words) - order)
+        texts = StudyTexts.of(hypotheses, references)
+        lengths = texts.words.lengths
+        is_reference = texts.is_reference
+        rows[:, 0] = lengths[texts.drafts]
+        # The closest length, and the shorter of two that are as close.
+        studies, theirs = texts.studies[is_reference], lengths[is_reference]
+        closest = np.lexsort((theirs, np.abs(theirs - rows[studies, 0]), studies))
+        rows[:, 1] = theirs[closest[np.searchsorted(studies, np.arange(len(rows)))]]
+        for order, found in enumerate(texts.count()):
+            if not len(found.starts):
+                continue
+            counts = np.where(is_reference[found.texts], found.counts, 0)
+            clip = np.maximum.reduceat(counts, found.starts)
+            drafted = (found.counts - counts)[found.starts]
+            owners = texts.studies[found.texts[found.starts]]
+            rows[:, 2 + order] = np.bincount(owners, np.minimum(drafted, clip), minlength=len(rows))
+            rows[:, 2 + MAX_ORDER + order] = np.maximum(0, rows[:, 0] - order)
         return rows
 
     def scores(self, sums: FloatArray) -> FloatArray:

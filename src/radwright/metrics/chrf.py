@@ -11,6 +11,8 @@ from radwright.metrics.base import FloatArray, check_pairs, divide
 
 MAX_CHARACTERS = 6
 BETA = 2
+BLOCK = 256
+"""Studies at once: sacreBLEU keeps the n-grams of every reference that it is given."""
 
 
 class Chrf:
@@ -34,12 +36,15 @@ class Chrf:
     def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
         """Statistics (n, 18); see ``Metric``."""
         check_pairs(hypotheses, references)
-        if not hypotheses:
-            return np.zeros((0, 3 * MAX_CHARACTERS))
-        most = max(map(len, references))
-        # sacreBLEU wants one list per reference number; None stands where a study has fewer.
-        streams = [[texts[k] if k < len(texts) else None for texts in references] for k in range(most)]
-        return np.array(self._chrf._extract_corpus_statistics(list(hypotheses), streams), dtype=np.float64)
+        blocks = [np.zeros((0, 3 * MAX_CHARACTERS))]
+        for begin in range(0, len(hypotheses), BLOCK):
+            drafts, targets = hypotheses[begin : begin + BLOCK], references[begin : begin + BLOCK]
+            # sacreBLEU wants one list per reference number; None stands where a study has fewer.
+            streams = [
+                [texts[k] if k < len(texts) else None for texts in targets] for k in range(max(map(len, targets)))
+            ]
+            blocks.append(np.array(self._chrf._extract_corpus_statistics(list(drafts), streams), dtype=np.float64))
+        return np.concatenate(blocks)
 
     def scores(self, sums: FloatArray) -> FloatArray:
         """(..., 1) chrF2 in [0, 100], averaged over the orders that both sides have, as sacreBLEU does."""

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from radwright.metrics.base import FloatArray, check_pairs, divide
-from radwright.metrics.ngrams import MAX_ORDER, Ngram, count_ngrams
+from radwright.metrics.base import FloatArray, add_up, check_pairs, divide
+from radwright.metrics.ngrams import MAX_ORDER, Ngram, NgramCounts, StudyTexts, count_ngrams
 
 SIGMA = 6.0
 
@@ -42,7 +43,11 @@ class DocumentFrequency:
 
     def weight(self, ngram: Ngram) -> float:
         """Inverse document frequency: ln(studies) - ln(max(1, count))."""
-        return math.log(self.num_studies) - math.log(max(1, self.counts[ngram]))
+        return self.idf(self.counts[ngram])
+
+    def idf(self, count: int) -> float:
+        """The weight of an n-gram that ``count`` studies have."""
+        return math.log(self.num_studies) - math.log(max(1, count))
 
 
 class AlikeFrequency(DocumentFrequency):
@@ -86,17 +91,48 @@ class Cider:
     def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
         """Statistics (n, 2); see ``Metric``. Document frequencies stay those of all the references in a resample."""
         check_pairs(hypotheses, references)
-        frequency = self.document_frequency or DocumentFrequency.of(references)
-        idf: dict[Ngram, float] = {}
-        rows = np.ones((len(hypotheses), 2))
-        for row, hypothesis, texts in zip(rows, hypotheses, references, strict=True):
-            draft = weigh(hypothesis, frequency, idf)
-            row[0] = 10 * sum(similarity(draft, weigh(text, frequency, idf)) for text in texts) / len(texts)
-        return rows
+        texts = StudyTexts.of(hypotheses, references)
+        is_reference = texts.is_reference
+        theirs, ours = np.flatnonzero(is_reference), texts.drafts[texts.studies[is_reference]]
+        totals = np.zeros(len(theirs))
+        word_texts = texts.words.texts
+        for order, found in enumerate(texts.count(), start=1):
+            weights = found.counts * self._idf(found, order, texts, is_reference)[found.ngrams]
+            # Sums run in the order of the words, so that they are the same to the last bit in any company.
+            squares = np.zeros(len(word_texts))
+            squares[found.firsts] = weights * weights
+            norms = np.sqrt(add_up(word_texts, squares, len(is_reference)))
+            starts = found.starts[found.groups]
+            shared = np.flatnonzero(is_reference[found.texts] & ~is_reference[found.texts[starts]])
+            shared = shared[np.argsort(found.firsts[starts[shared]], kind="stable")]
+            products = np.minimum(weights[starts[shared]], weights[shared]) * weights[shared]
+            common = add_up(found.texts[shared], products, len(is_reference))
+            totals += divide(common[theirs], norms[ours] * norms[theirs])
+        lengths = np.maximum(0, texts.words.lengths - 1)  # as released: bigrams are counted as the length
+        penalties = np.array([_penalty(difference) for difference in (lengths[ours] - lengths[theirs]).tolist()])
+        sums = add_up(texts.studies[theirs], totals / MAX_ORDER * penalties, len(hypotheses))
+        numbers = np.bincount(texts.studies[theirs], minlength=len(hypotheses))
+        return np.stack((10 * sums / np.maximum(1, numbers), np.ones(len(hypotheses))), axis=1)
 
     def scores(self, sums: FloatArray) -> FloatArray:
         """(..., 1) mean similarity in [0, 10]."""
         return divide(sums[..., 0:1], sums[..., 1:2])
+
+    def _idf(self, found: NgramCounts, order: int, texts: StudyTexts, is_reference: NDArray[np.bool_]) -> FloatArray:
+        """The weight of every n-gram of one order."""
+        new = np.flatnonzero(np.diff(found.ngrams, prepend=-1))
+        if self.document_frequency is not None:
+            words, ids = texts.vocabulary, texts.words.ids
+            begins = found.firsts[new].tolist()
+            weight = self.document_frequency.weight
+            return np.array([weight(tuple(words[k] for k in ids[at : at + order])) for at in begins], dtype=np.float64)
+        # One for every study in whose references it is.
+        inside = found.groups[is_reference[found.texts]]
+        owners = found.ngrams[found.starts[inside[np.flatnonzero(np.diff(inside, prepend=-1))]]]
+        frequencies = np.bincount(owners, minlength=len(new))
+        known = DocumentFrequency(max(1, len(texts.drafts)), Counter())
+        table = np.array([known.idf(count) for count in range(int(frequencies.max(initial=0)) + 1)])
+        return table[frequencies]
 
 
 def weigh(text: str, frequency: DocumentFrequency, idf: dict[Ngram, float]) -> Weighted:
@@ -128,4 +164,8 @@ def similarity(draft: Weighted, reference: Weighted) -> float:
         norms = draft.norms[order] * reference.norms[order]
         total += common / norms if norms else 0.0
     difference = draft.length - reference.length
-    return total / MAX_ORDER * math.exp(-(difference**2) / (2 * SIGMA**2))
+    return total / MAX_ORDER * _penalty(difference)
+
+
+def _penalty(difference: int) -> float:
+    return math.exp(-(difference**2) / (2 * SIGMA**2))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
+from itertools import chain
 
 import numpy as np
 
 from radwright.errors import require
 from radwright.metrics.base import FloatArray, check_pairs, divide
-from radwright.metrics.meteor_align import align, count_chunks
+from radwright.metrics.meteor_align import align_pairs, count_chunks
+from radwright.metrics.words import Numbering, Words
 
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 """Weight of recall, exponent and weight of fragmentation, weight of a content word (English, ranking task)."""
@@ -28,6 +30,7 @@ _COMMA = re.compile(r",(?!\d)|(?<!\d),")
 _DASH = re.compile(r"([^\W_]|\.)-([^\W_])")  # consumes both sides, as released: "a-b-c" keeps its second dash
 _LONE_QUOTE = re.compile(r"(?<![^\W_])'|(?<=[^\W\d_])'(?![^\W\d_])")
 _CONTRACTION = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])|(?<=\d)'(?=s)")
+_WORD_DOT = re.compile(r"[^\s.]\.")
 # Words whose dot belongs to them; only these can occur in lower-cased text.
 _KEEP_DOT = {"v", "vs", "i.e", "e.g", "rev"}
 
@@ -54,18 +57,21 @@ class Meteor:
         stemmer = require("snowballstemmer", extra="metrics").stemmer("english")
         self._stem = cache(stemmer.stemWord) if stemming else str
         self._function_words = function_words()
-        self._rows: dict[tuple[str, str], FloatArray] = {}
         modules = "exact+stem" if stemming else "exact"
         self.variant = f"1.5, {modules}, alpha {ALPHA} beta {BETA} gamma {GAMMA} delta {DELTA}, -norm"
 
     def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
         """Statistics (n, 13); see ``Metric``."""
         check_pairs(hypotheses, references)
-        rows = np.zeros((len(hypotheses), 13))
-        for row, hypothesis, texts in zip(rows, hypotheses, references, strict=True):
-            candidates = np.stack([self._row(hypothesis, text) for text in texts])
-            row[:] = candidates[int(np.argmax(self.scores(candidates)[:, 0]))]
-        return rows
+        pairs: dict[tuple[str, str], int] = {}
+        numbers = [
+            [pairs.setdefault((draft, text), len(pairs)) for text in texts]
+            for draft, texts in zip(hypotheses, references, strict=True)
+        ]
+        candidates = self._measure(list(pairs))
+        scores = self.scores(candidates)[:, 0]
+        best = [max(each, key=scores.__getitem__) for each in numbers]  # the first of equals
+        return candidates[np.array(best, dtype=np.int64)]
 
     def scores(self, sums: FloatArray) -> FloatArray:
         """(..., 1) METEOR in [0, 1]."""
@@ -80,31 +86,31 @@ class Meteor:
         scores: FloatArray = (mean * (1 - penalty))[..., None]
         return scores
 
-    def _row(self, hypothesis: str, reference: str) -> FloatArray:
-        key = (hypothesis, reference)
-        if key not in self._rows:
-            self._rows[key] = self._measure(normalise(hypothesis), normalise(reference))
-        return self._rows[key]
+    def _measure(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        """Rows of pairs of a draft and a reference."""
+        numbering, stem_numbering = Numbering(), Numbering()
+        cut = {text: normalise(text) for text in dict.fromkeys(text for pair in pairs for text in pair)}
+        drafts = Words.of([cut[draft] for draft, _ in pairs], numbering)
+        references = Words.of([cut[reference] for _, reference in pairs], numbering)
+        stems = np.array([stem_numbering[self._stem(word)] for word in numbering], dtype=np.int64)
+        known = np.array([word in self._function_words for word in numbering], dtype=np.bool_)
+        partners = align_pairs(drafts, references, stems)
 
-    def _measure(self, draft: list[str], reference: list[str]) -> FloatArray:
-        stems = {word: self._stem(word) for word in {*draft, *reference}}
-        matches = align(draft, reference, stems)
-        row = np.zeros(13)
-        known = self._function_words
-        chunks = count_chunks(matches)
-        whole = chunks == 1 and len(matches) == len(draft) == len(reference)
-        row[:5] = (
-            len(draft),
-            len(reference),
-            sum(word in known for word in draft),
-            sum(word in known for word in reference),
-            0 if whole else chunks,  # as released: a perfect draft has no fragments, in the corpus sum too
-        )
-        counts = row[5:].reshape(2, 2, 2)
-        for match in matches:
-            counts[match.module, 0, int(draft[match.draft] in known)] += 1
-            counts[match.module, 1, int(reference[match.reference] in known)] += 1
-        return row
+        rows = np.zeros((len(pairs), 13))
+        for side, words in enumerate((drafts, references)):
+            rows[:, side] = words.lengths
+            rows[:, 2 + side] = np.bincount(words.texts, known[words.ids], minlength=len(pairs))
+        matched = np.flatnonzero(partners >= 0)
+        texts = references.texts[matched]
+        theirs, ours = references.ids[matched], drafts.ids[drafts.offsets[texts] + partners[matched]]
+        modules = ours != theirs
+        for side, words_matched in enumerate((ours, theirs)):
+            kinds = 4 * modules + 2 * side + known[words_matched]
+            rows[:, 5:] += np.bincount(8 * texts + kinds, minlength=8 * len(pairs)).reshape(-1, 8)
+        chunks, num_matches = count_chunks(references, partners), np.bincount(texts, minlength=len(pairs))
+        whole = (chunks == 1) & (num_matches == rows[:, 0]) & (num_matches == rows[:, 1])
+        rows[:, 4] = np.where(whole, 0, chunks)  # as released: a perfect draft has no fragments, in the corpus sum too
+        return rows
 
 
 @cache
@@ -118,11 +124,9 @@ def normalise(text: str) -> list[str]:
     """Words as METEOR's ``-norm`` cuts them: symbols apart, no dash within words, dots apart except within numbers and
     abbreviations, lower case.
     """
-    text = _DOTS.sub(r" \1 ", _SYMBOL.sub(r" \1 ", f" {text} "))
-    text = re.sub("[`‘’]", "'", _COMMA.sub(" , ", text)).replace("''", ' " ')
-    text = _DASH.sub(r"\1 \2", text.replace("–", "-").replace("--", "-"))
-    text = _CONTRACTION.sub(" '", _LONE_QUOTE.sub(" ' ", text))
-    raw = text.split()
+    raw = list(chain.from_iterable(map(_cut, text.split())))
+    if not _WORD_DOT.search(text):
+        return " ".join(raw).lower().split()
     words: list[str] = []
     for index, word in enumerate(raw):
         stem = word[:-1]
@@ -135,3 +139,12 @@ def normalise(text: str) -> list[str]:
         else:
             words += [stem, "."]
     return [word.lower() for word in words]
+
+
+@lru_cache(maxsize=1 << 16)
+def _cut(word: str) -> tuple[str, ...]:
+    """The pieces of one word between spaces; no rule looks beyond a space, but for the dots that ``normalise`` sees."""
+    word = _DOTS.sub(r" \1 ", _SYMBOL.sub(r" \1 ", f" {word} "))
+    word = re.sub("[`‘’]", "'", _COMMA.sub(" , ", word)).replace("''", ' " ')
+    word = _DASH.sub(r"\1 \2", word.replace("–", "-").replace("--", "-"))
+    return tuple(_CONTRACTION.sub(" '", _LONE_QUOTE.sub(" ' ", word)).split())
