@@ -60,8 +60,9 @@ def kinds(reading: Reading) -> tuple[list[str], list[str]]:
         ([("pleural_effusion", P, "left", 2)], [("pleural_effusion", P, "left", 4)], ["described"], ["described"]),
         ([("pleural_effusion", P, "left", 2)], [("pleural_effusion", P, "left")], ["supported"], ["supported"]),
         # A narrower concept bears out a broader one; a broader denial denies it.
-        ([("consolidation", P)], [("lung_opacity", P)], ["missed"], ["supported"]),
-        ([("lung_opacity", P)], [("consolidation", P)], ["supported"], ["fabricated"]),
+        ([("consolidation", P)], [("lung_opacity", P)], ["imprecise"], ["supported"]),
+        ([("lung_opacity", P)], [("consolidation", P)], ["supported"], ["imprecise"]),
+        ([("emphysema", P)], [("hyperinflation", P)], ["imprecise"], ["imprecise"]),
         ([("consolidation", P)], [("lung_opacity", A)], ["flipped"], ["flipped"]),
         ([("lung_opacity", P)], [("consolidation", A)], ["missed"], []),
     ],
@@ -97,6 +98,21 @@ def test_a_contradiction_through_a_broader_concept_counts_once() -> None:
     assert (fact.kind, fact.concept, fact.draft) == (Kind.FLIPPED, "consolidation", "denied")
     assert reading.missed == [fact]
     assert reading.num_errors == 1
+
+
+def test_a_comparison_without_an_earlier_examination_is_marked() -> None:
+    draft = "Unchanged small left pleural effusion. Heart size is stable compared to the prior study."
+    alone = "Small left pleural effusion."
+    for reference, prior, is_marked in (
+        (alone, None, True),
+        (alone, False, True),
+        (alone, True, False),
+        ("Unchanged small left pleural effusion.", None, False),
+    ):
+        reading = read_both(reference, draft, prior=prior)
+        assert bool(reading.num_comparisons) is is_marked
+        assert not reading.exact or not is_marked
+    assert not read_both(draft, alone, prior=False).num_comparisons
 
 
 def test_exact_reports() -> None:

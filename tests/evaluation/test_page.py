@@ -330,13 +330,32 @@ def test_rows_carry_what_filters_and_orders_need() -> None:
 
 
 def test_scores_that_count_errors_say_so_and_sort_the_other_way() -> None:
-    scores = {"n": 30, "metrics": {"errors_per_report": {"value": 2.0, "low": 1.0, "high": 3.0}}}
+    scores = {
+        "n": 30,
+        "metrics": {"errors_per_report": {"value": 2.0, "low": 1.0, "high": 3.0}},
+        "lower_is_better": ["errors_per_report"],
+    }
     study = a_study(metrics={"errors_per_report": 2.0})
     page = Page("t", scores=scores, studies=(study,), worst_first="errors_per_report")
-    page = replace(page, lower_is_better=frozenset({"errors_per_report"}))
     reader = Reader(render_page(page))
-    assert reader.text().count("errors per report, lower is better") == 2
+    assert "Errors per study, lower is better" in reader.text()
+    assert reader.text().count("errors per report, lower is better") == 1
     assert [o["value"] for o in reader.all("option") if "selected" in o] == ["metric:errors_per_report down"]
+
+
+def test_classes_in_the_scores_stand_one_by_one_where_no_other_findings_are_given() -> None:
+    texts = {f"s{number}": f"There is a pleural effusion. Line {number}." for number in range(5)}
+    drafts = {name: text if number else "No pleural effusion." for number, (name, text) in enumerate(texts.items())}
+    found = score(drafts, texts, train={"t": "Lungs are clear."}, num_resamples=20).plain()
+    reader = Reader(render_page(Page("t", scores=json.loads(json.dumps(found)))))
+    words = " ".join(reader.text().split())
+    assert "Findings one by one" in words
+    effusion = found["classes"]["Pleural Effusion"]["open_negative"]
+    assert {effusion["recall"]["low"], effusion["f1"]["value"], float(effusion["support"])} <= set(reader.values())
+    assert "Fabricated findings" in words
+    assert "Errors per study, lower is better" in words
+    given = Reader(render_page(Page("t", scores=found, findings=FindingTable((), Estimate(0.5)))))
+    assert "Pleural Effusion" not in given.text()
 
 
 def test_small_groups_are_marked_and_not_plotted() -> None:
