@@ -92,6 +92,15 @@ def test_facts_count_a_finding_once_whichever_words_name_it() -> None:
     assert (side.reference, side.draft, side.classes) == ("left", "right", ("Pleural Effusion",))
 
 
+def test_a_size_beside_a_wrong_side_is_no_second_error() -> None:
+    reading = mark_reports(
+        report(("pleural_effusion", P, "left right", 2)), report(("pleural_effusion", P, "right", 3))
+    )
+    assert kinds(reading) == (["side"], ["described"])
+    assert [fact.kind for fact in reading.facts] == [Kind.SIDE]
+    assert reading.facts[0].reference == "both sides, small"
+
+
 def test_a_contradiction_through_a_broader_concept_counts_once() -> None:
     reading = mark_reports(report(("consolidation", P)), report(("lung_opacity", A)))
     [fact] = reading.facts

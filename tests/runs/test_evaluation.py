@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,17 @@ def test_what_is_wrong_gets_one_sentence_with_the_cure(
     )
 
 
+def test_code_of_the_page_on_evaluation_runs(checkpoint: Path, store: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/evaluation.md", "exec"), {"__name__": "page"})
+    given = {"runs/iu/best": checkpoint, "prepared/iu_xray": store, "val": "test", "evaluations/iu": tmp_path / "out"}
+    [command] = re.findall(r"```bash\n(radwright .*?)\n```", page, re.DOTALL)
+    assert run(*(given.get(word, word) for word in command.split()[1:])) == 0
+    kept = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    assert sorted(name.rstrip("/") for name in kept) == sorted(path.name for path in (tmp_path / "out").iterdir())
+
+
 def test_the_page_shows_the_worst_and_some_at_random() -> None:
     references = {f"s{number:02d}": f"The heart is normal. Finding {number} is seen." for number in range(40)}
     drafts = {name: text if number % 2 else "Clear." for number, (name, text) in enumerate(references.items())}
@@ -229,5 +241,5 @@ def test_the_page_shows_the_worst_and_some_at_random() -> None:
     assert "the 9 with the lowest CIDEr-D, and 3 drawn at random" in told
     everything, told = choose_shown(evaluation, 40)
     assert sorted(everything) == sorted(references)
-    assert told == "All 40 scored studies, lowest CIDEr-D first."
+    assert told == "All 40 scored studies."
     assert choose_shown(evaluation, 1)[0] == shown[:1]

@@ -164,8 +164,9 @@ def mark_reports(reference: ReadReport, draft: ReadReport, *, prior: bool | None
         )
         for name, kinds in found.items()
         for kind in kinds
-        # What is right of a finding goes without saying where something else of it is wrong.
-        if kind is not Kind.SUPPORTED or kinds == {Kind.SUPPORTED}
+        # What is right of a finding goes without saying where something else of it is wrong; so does a size then.
+        if (kind is not Kind.SUPPORTED or kinds == {Kind.SUPPORTED})
+        and (kind is not Kind.DESCRIBED or Kind.SIDE not in kinds)
     ]
     said = {fact.concept: (fact.reference, fact.draft) for fact in facts}
     return Reading(

@@ -105,7 +105,7 @@ def choose_shown(evaluation: Evaluation, max_shown: int) -> tuple[list[str], str
     ordered = [study_id for _, study_id in sorted(zip(values, evaluation.study_ids, strict=True))]
     name, total = page.metric_name(by), len(ordered)
     if total <= max_shown:
-        return ordered, f"All {total} scored studies, lowest {name} first." if total > 1 else ""
+        return ordered, f"All {total} scored studies." if total > 1 else ""
     num_worst = max(1, round(WORST_SHARE * max_shown))
     drawn = set(random.Random(0).sample(ordered[num_worst:], max_shown - num_worst))
     shown = ordered[:num_worst] + [study_id for study_id in ordered[num_worst:] if study_id in drawn]

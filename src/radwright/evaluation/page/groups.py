@@ -26,7 +26,7 @@ def groups_section(page: Page) -> Html | None:
     shown = [name for name in _MAIN if name in whole] or list(whole)
     lead = (
         "The same scores within groups of studies, each with its own 95 % interval. Groups differ in their cases, so a "
-        "lower score need not be the model's doing; an interval that overlaps another shows no difference. "
+        "lower score need not be the model's doing, and a difference as small as the intervals can be chance. "
         f"Groups of fewer than {page.min_group} studies are too small to say anything."
     )
     parts = [_fact(page, str(fact), found, whole, shown) for fact, found in groups.items()]
