@@ -159,7 +159,7 @@ def _entries(annotation: dict[str, Any], path: Path) -> Iterator[ReportRow]:
 
 
 def _table(text: str, path: Path, separator: str) -> Iterator[ReportRow]:
-    csv.field_size_limit(_MAX_FIELD)
+    limit = csv.field_size_limit(_MAX_FIELD)  # of the whole process: given back below
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         columns = reader.fieldnames or []
@@ -170,6 +170,8 @@ def _table(text: str, path: Path, separator: str) -> Iterator[ReportRow]:
             yield _row(entry, f"{path}:{reader.line_num}", id_key="study_id", split=None)
     except csv.Error as error:
         raise ScoringError(f"{path}:{reader.line_num}: is no line of a table: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _lines(text: str, path: Path) -> Iterator[ReportRow]:

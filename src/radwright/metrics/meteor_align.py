@@ -84,7 +84,7 @@ class _Choices:
         first_options: (choices,) its first option in ``options``.
         options: draft words by class, as places within their draft.
         option_ids, slots: per option the word, and its number among its draft's words that are in a choice.
-        place, ids: per reference word.
+        places, ids: per reference word.
         offsets: (pairs + 1,) first choice of each pair.
     """
 
