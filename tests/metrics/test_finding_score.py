@@ -143,6 +143,22 @@ def test_a_broader_or_kindred_name_is_no_fabrication(draft: str, reference: str,
     assert judge_texts("Rib fracture.", reference).score < found.score <= 1
 
 
+@pytest.mark.parametrize(
+    ("draft", "reference", "zone_errors"),
+    [
+        ("Right upper lobe opacity.", "Right lower lobe opacity.", 1),
+        ("Opacity in the left base and the left apex.", "Left basilar opacity.", 1),
+        ("Left retrocardiac opacity.", "Left lower lobe opacity.", 0),
+        ("Left opacity.", "Left lower lobe opacity.", 0),
+        ("Right PICC ends in the upper SVC.", "Right PICC ends in the lower SVC.", 0),
+    ],
+)
+def test_zones_of_the_lung(draft: str, reference: str, zone_errors: int) -> None:
+    found = judge_texts(draft, reference)
+    assert errors(found) == ({"zone_errors": 1} if zone_errors else {})
+    assert (found.score < 1) == bool(zone_errors)
+
+
 def test_a_denied_finding_is_not_excused_by_a_kindred_one() -> None:
     reference = "No pneumonia. There is consolidation."
     assert errors(judge_texts("There is pneumonia. There is consolidation.", reference)) == {

@@ -43,10 +43,10 @@ REFERENCES = [
 
 # The last differs from the first, and the third from the second, in every score and every kind of error.
 PERFECT = [
-    "there is a large left pleural effusion , new since the prior study . lungs are otherwise clear .",
+    "there is a large left basal pleural effusion , new since the prior study . lungs are otherwise clear .",
     "there is mild left atelectasis . no cardiomegaly . no pneumothorax .",
     "the heart is enlarged . atelectasis is not seen . pneumonia is possible .",
-    "there is a small right pleural effusion with pulmonary edema .",
+    "there is a small right apical pleural effusion with pulmonary edema .",
 ]
 # Cosines, and what is rescaled or an error's estimate, have no floor at 0.
 BELOW_ZERO = {"bertscore", "chexbert_semb", "radcliq_v1", "ratescore"}

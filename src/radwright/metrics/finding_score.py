@@ -37,14 +37,14 @@ class ClinicalErrors:
         self.variant = _variant(priors)
 
     def rows(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
-        """Statistics (n, 9); see ``Metric``. Raises ValueError where there are not as many studies as priors."""
+        """Statistics (n, 10); see ``Metric``. Raises ValueError where there are not as many studies as priors."""
         judged = _judge_all(hypotheses, references, self._priors)
         return np.array([(*found.errors.counts(), 1) for found in judged], dtype=np.float64).reshape(
             -1, len(ERRORS) + 1
         )
 
     def scores(self, sums: FloatArray) -> FloatArray:
-        """(..., 8) mean errors per study, 0 or more."""
+        """(..., 9) mean errors per study, 0 or more."""
         return divide(sums[..., :-1], np.broadcast_to(sums[..., -1:], sums[..., :-1].shape))
 
 

@@ -23,6 +23,8 @@ FLIPPED = 1.5
 """An asserted finding that the other report denies costs this often its weight; one that it does not mention, once."""
 SIDE = 0.7
 """Share of its weight that a matched finding on the wrong side costs; half of it where the sides overlap."""
+ZONE = 0.35
+"""The same, for another zone of the lung; half of it where the zones overlap."""
 SEVERITY = (0.0, 0.15, 0.35, 0.55)
 """The same, by how many grades the stated severities are apart."""
 CHANGE = 0.3
@@ -49,6 +51,7 @@ class Errors:
         flipped: those among both that one report asserts and the other explicitly denies.
         imprecise: findings told by a broader or kindred name only; neither fabricated nor missed.
         side_errors: matched findings where both state a side, and not the same.
+        zone_errors: matched findings where both state a zone of the lung (upper, middle, lower), and not the same.
         severity_errors: matched findings where both state a severity, and not the same.
         unsupported_comparisons: sentences of the draft that compare with an earlier examination where there is none,
             or, where that is not known, where the reference compares nothing.
@@ -60,6 +63,7 @@ class Errors:
     flipped: int
     imprecise: int
     side_errors: int
+    zone_errors: int
     severity_errors: int
     unsupported_comparisons: int
     omitted_comparisons: int
@@ -90,6 +94,7 @@ class _Details:
     """What a draft has of a finding's details that it tells."""
 
     sides_apart: float = 0.0  # 1 none in common, .5 some
+    zones_apart: float = 0.0  # likewise
     grades_apart: int = 0
     loses_change: bool = False
     belief_gap: float = 0.0
@@ -101,6 +106,7 @@ class _Details:
         return min(
             DETAILS,
             SIDE * self.sides_apart
+            + ZONE * self.zones_apart
             + SEVERITY[self.grades_apart]
             + CHANGE * self.loses_change
             + BELIEF * self.belief_gap
@@ -146,6 +152,7 @@ def judge(draft: Statements, reference: Statements, *, prior: bool | None = None
         flipped=sum(checked.flipped for checked in (*ours, *theirs)),
         imprecise=max(_num_partly_told(ours), _num_partly_told(theirs)),
         side_errors=sum(detail.sides_apart > 0 for detail in details),
+        zone_errors=sum(detail.zones_apart > 0 for detail in details),
         severity_errors=sum(detail.grades_apart > 0 for detail in details),
         unsupported_comparisons=unsupported,
         omitted_comparisons=0 if prior is False else sum(detail.loses_change for detail in details),
@@ -180,17 +187,22 @@ def _check(name: str, found: Assertion, other: Statements) -> _Checked:
 
 
 def _details(reference: Assertion, draft: Assertion) -> _Details:
-    sides_apart = 0.0
-    if reference.sides and draft.sides and reference.sides != draft.sides:
-        sides_apart = 0.5 if reference.sides & draft.sides else 1.0
     unstated = (bool(reference.sides) != bool(draft.sides)) + (bool(reference.severity) != bool(draft.severity))
     return _Details(
-        sides_apart=sides_apart,
+        sides_apart=_apart(reference.sides, draft.sides),
+        zones_apart=_apart(reference.zones, draft.zones),
         grades_apart=_grades_apart(reference, draft),
         loses_change=reference.has_changed and not (reference.changes - {"same"}) & draft.changes,
         belief_gap=abs(reference.belief - draft.belief),
         unstated=unstated,
     )
+
+
+def _apart(first: frozenset[str], second: frozenset[str]) -> float:
+    """0 for the same places or where one report names none, .5 for some in common, 1 for none."""
+    if not first or not second or first == second:
+        return 0.0
+    return 0.5 if first & second else 1.0
 
 
 def _grades_apart(reference: Assertion, draft: Assertion) -> int:

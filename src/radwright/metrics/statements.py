@@ -20,6 +20,7 @@ pneumonia"); ours."""
 CHANGES = frozenset({"new", "worse", "better"})
 """What ``Mention.change`` says of a finding that is not as it was."""
 _DIRECTION = {"new": "worse"}
+_WITHOUT_ZONES = frozenset({"support_device", "bone_abnormality"})
 CACHED_REPORTS = 1 << 14
 
 
@@ -30,6 +31,7 @@ class Assertion:
     Attributes:
         belief: 1 asserted, .7 called likely, .4 possible.
         sides: sides named; empty where none is, or where the finding has no side.
+        zones: zones of the lung named; empty where none is, or for devices and bones.
         severities: side (``""``: no side said) -> the highest grade stated, 1 to 4.
         changes: of "worse" (new ones too), "better", "same": every change stated.
         share: of its weight that counts: 1, or ``EXPLANATION``.
@@ -39,6 +41,7 @@ class Assertion:
     sides: frozenset[str] = frozenset()
     severities: Mapping[str, int] | None = None
     changes: frozenset[str] = frozenset()
+    zones: frozenset[str] = frozenset()
     share: float = 1.0
 
     @property
@@ -118,6 +121,12 @@ def _sides(mention: Mention) -> frozenset[str]:
     return mention.sides if concept(mention.concept).lateral else frozenset()
 
 
+def _zones(mention: Mention) -> frozenset[str]:
+    if not concept(mention.concept).lateral or _WITHOUT_ZONES & {mention.concept, *ancestors(mention.concept)}:
+        return frozenset()
+    return mention.zones
+
+
 def _belief(mention: Mention) -> float:
     if mention.status is Status.PRESENT:
         return PRESENT
@@ -136,6 +145,7 @@ def _assertion(mentions: Iterable[Mention]) -> Assertion:
         frozenset().union(*map(_sides, mentions)),
         severities,
         frozenset(_DIRECTION.get(mention.change, mention.change) for mention in mentions if mention.change),
+        frozenset().union(*map(_zones, mentions)),
     )
 
 
@@ -167,6 +177,7 @@ def _inherit(kind: Assertion, broad: Assertion) -> Assertion:
         sides=kind.sides or broad.sides,
         severities=kind.severities or broad.severities,
         changes=kind.changes or broad.changes,
+        zones=kind.zones or broad.zones,
     )
 
 
