@@ -101,6 +101,13 @@ def test_a_size_beside_a_wrong_side_is_no_second_error() -> None:
     assert reading.facts[0].reference == "both sides, small"
 
 
+def test_another_zone_of_the_lung_is_described_otherwise() -> None:
+    reading = read_both("Left upper lobe consolidation.", "Left lower lobe consolidation.")
+    [fact] = reading.facts
+    assert (fact.kind, fact.reference, fact.draft) == (Kind.DESCRIBED, "left, upper zone", "left, lower zone")
+    assert read_both("Left upper lobe consolidation.", "Left consolidation.").exact
+
+
 def test_a_contradiction_through_a_broader_concept_counts_once() -> None:
     reading = mark_reports(report(("consolidation", P)), report(("lung_opacity", A)))
     [fact] = reading.facts

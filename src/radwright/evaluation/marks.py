@@ -29,7 +29,7 @@ class Kind(StrEnum):
     SIDE = "side"
     """Both assert it, on another side."""
     DESCRIBED = "described"
-    """Both assert it, with another size or another change."""
+    """Both assert it, in another zone of the lung, or with another size or change."""
     IMPRECISE = "imprecise"
     """The other report asserts what goes by a broader or a kindred name."""
     COMPARISON = "comparison"
@@ -146,6 +146,7 @@ def mark_reports(reference: ReadReport, draft: ReadReport, *, prior: bool | None
         prior: whether there is an earlier examination to compare with; None: not known, the reference decides.
     """
     has_prior = bool(reference.comparisons) if prior is None else prior
+    reference, draft = _with_sides_of_lateral(reference), _with_sides_of_lateral(draft)
     references = [(mention, _judge(mention, draft.mentions, drafted=False)) for mention in reference.mentions]
     drafts = [(mention, _judge(mention, reference.mentions, drafted=True)) for mention in draft.mentions]
     found: dict[str, set[Kind]] = {}
@@ -173,6 +174,17 @@ def mark_reports(reference: ReadReport, draft: ReadReport, *, prior: bool | None
         _marks(references, said),
         _marks(drafts, said, () if has_prior else draft.comparisons),
         tuple(sorted(facts, key=lambda fact: _ORDER[fact.kind])),
+    )
+
+
+def _with_sides_of_lateral(read: ReadReport) -> ReadReport:
+    """Without the sides and zones of findings that have none (the side of "left atrial enlargement" is no place)."""
+    nowhere = frozenset[str]()
+    return read._replace(
+        mentions=tuple(
+            mention if concept(mention.concept).lateral else mention._replace(sides=nowhere, zones=nowhere)
+            for mention in read.mentions
+        )
     )
 
 
@@ -218,15 +230,18 @@ def _judge(mention: Mention, others: Sequence[Mention], *, drafted: bool) -> Kin
 
 
 def _details(mention: Mention, others: Sequence[Mention]) -> Kind:
-    """Side, size and change of a finding that both assert; what one of them leaves unsaid is no difference."""
+    """Side, zone, size and change of a finding that both assert; what one of them leaves unsaid is no difference."""
     sides = frozenset().union(*(other.sides for other in others))
     if sides and not mention.sides <= sides:
         return Kind.SIDE
     near = [other for other in others if not (mention.sides and other.sides) or mention.sides & other.sides]
     sizes = {other.severity for other in near} - {0}
     changes = {other.change for other in near} - {""}
-    if (mention.severity and sizes and mention.severity not in sizes) or (
-        mention.change and changes and mention.change not in changes
+    zones = frozenset().union(*(other.zones for other in near))
+    if (
+        (mention.severity and sizes and mention.severity not in sizes)
+        or (mention.change and changes and mention.change not in changes)
+        or (zones and not mention.zones <= zones)
     ):
         return Kind.DESCRIBED
     return Kind.SUPPORTED
@@ -246,7 +261,8 @@ def _detail(mention: Mention) -> str:
     sides = "both sides" if len(mention.sides) > 1 else "".join(mention.sides)
     # What lies on a side has a size, what is everywhere a grade.
     grades = _SIZES if concept(mention.concept).lateral else _GRADES
-    parts = (sides, grades[mention.severity], _CHANGES.get(mention.change, mention.change))
+    zones = " and ".join(zone for zone in ("upper", "middle", "lower") if zone in mention.zones)
+    parts = (sides, zones and f"{zones} zone", grades[mention.severity], _CHANGES.get(mention.change, mention.change))
     return ", ".join(part for part in parts if part)
 
 

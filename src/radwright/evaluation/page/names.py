@@ -22,6 +22,7 @@ _METRIC_NAMES = {
     "flipped": "Contradicted findings",
     "imprecise": "Imprecise names",
     "side_errors": "Side errors",
+    "zone_errors": "Zone errors",
     "severity_errors": "Severity errors",
     "unsupported_comparisons": "Comparisons without a prior",
     "omitted_comparisons": "Changes left out",

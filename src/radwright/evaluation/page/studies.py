@@ -39,7 +39,7 @@ _LEGEND: Mapping[Kind, str] = {
     Kind.MISSED: "only in the reference",
     Kind.FLIPPED: "one asserts, the other denies it",
     Kind.SIDE: "on another side",
-    Kind.DESCRIBED: "another size or change",
+    Kind.DESCRIBED: "another zone, size or change",
     Kind.IMPRECISE: "by a broader or kindred name",
     Kind.COMPARISON: "with an earlier examination that there is not",
     Kind.OPEN: "left open by one of them",
