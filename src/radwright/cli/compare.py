@@ -53,13 +53,15 @@ def compare(
     if first.exists() and second.exists() and first.samefile(second):
         raise ScoringError(f"{first}: is given as A and as B; give two systems' files of drafts")
     chosen = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    reference_file = read_reports(references)
     comparison = compare_texts(
         read_reports(first).reports(),
         read_reports(second).reports(),
-        read_reports(references).reports(split),
+        reference_file.reports(split),
         names=names or _names(first, second),
         convention=convention,
         train=None if train is None else read_reports(train).train_reports(),
+        priors=reference_file.priors(),
         allow_missing=allow_missing,
         metrics=None if chosen is None else dict.fromkeys(chosen),
         level=level,

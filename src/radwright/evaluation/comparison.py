@@ -149,6 +149,7 @@ def compare(
     names: tuple[str, str] = ("A", "B"),
     convention: str = "report",
     train: Mapping[str, str] | None = None,
+    priors: Mapping[str, bool | None] | None = None,
     allow_missing: bool = False,
     metrics: Iterable[str] | None = None,
     level: float = LEVEL,
@@ -165,6 +166,7 @@ def compare(
         names: what to call A and B.
         convention: name in ``CONVENTIONS``.
         train: train reports, for the vocabulary of the ``r2gen-*`` conventions.
+        priors: study_id -> whether there is an earlier examination to compare with; see ``score``.
         allow_missing: compare on the studies that have both drafts and a usable reference, and say so in the signature.
         metrics: names in the metrics table, or ``module:Class``, all of whose scores are compared; None: the scores
             in ``COMPARED``.
@@ -188,7 +190,8 @@ def compare(
     common = {study_id: draft for study_id, draft in first.items() if study_id in second}
     texts = prepare_texts(common, references, rules, vocabulary, allow_missing=allow_missing)
     others = Drafts.of([second[study_id] for study_id in texts.study_ids], rules.draft)
-    found, unavailable = find_metrics(WITHOUT_WEIGHTS if metrics is None else metrics, None)
+    has_prior = [(priors or {}).get(study_id) for study_id in texts.study_ids]
+    found, unavailable = find_metrics(WITHOUT_WEIGHTS if metrics is None else metrics, None, has_prior)
     if not found:
         reasons = "; ".join(unavailable.values()) or "none was named"
         raise ScoringError(f"no metric to compare by: {reasons}")

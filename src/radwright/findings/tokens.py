@@ -9,7 +9,7 @@ from typing import NamedTuple
 from radwright.findings.lexicon import SENSES, Kind, Node, Sense
 
 # A blank line, or a line that starts with a bullet or a number, ends a sentence; other line breaks only wrap it.
-_TOKEN = re.compile(r"[a-z]+|\d+(?:[.,]\d+)*|_{2,}|[.,;:?!()/]|\n[ \t]*(?:\n|(?=[-*•]\s)|(?=\d{1,2}[.)]\s))")
+_TOKEN = re.compile(r"[a-z]+\d*|\d+(?:[.,]\d+)*|_{2,}|[.,;:?!()/]|\n[ \t]*(?:\n|(?=[-*•]\s)|(?=\d{1,2}[.)]\s))")
 _GAP = re.compile(r"x{3,}|_{2,}")
 GAP = "xxxx"
 _ABBREVIATIONS = frozenset({"dr", "drs", "mr", "mrs", "ms", "vs", "approx", "cf"})
