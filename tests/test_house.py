@@ -121,6 +121,7 @@ def test_no_forbidden_library_anywhere() -> None:
         ["generate", "--help"],
         ["import-released", "--help"],
         ["score", "--help"],
+        ["evaluate", "--help"],
         ["label", "--help"],
         ["compare", "--help"],
         ["demo", "--help"],

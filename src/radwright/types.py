@@ -270,6 +270,15 @@ class ReportModel(Decodable, Protocol):
         ...
 
 
+@runtime_checkable
+class ImageFeatures(Protocol):
+    """An optional capability of a network: one vector per study by which images can be compared."""
+
+    def image_features(self, batch: Batch) -> Tensor:
+        """Pooled features of each study's images, (B, C); zeros for a study without images."""
+        ...
+
+
 class Objective(Protocol):
     """An ``nn.Module`` that holds the model and turns a batch into named sums; what the engine wraps.
 

@@ -208,6 +208,7 @@ def test_mimic_sections_positions_and_split(miniature: Any) -> None:
     assert studies[0].patient_id == studies[1].patient_id == "p10000032"
     assert studies[0].sections["indication"] == "Cough."
     assert studies[0].sections["impression"] == "Ok."
+    assert [study.extra for study in studies[:2]] == [{"projection": "PA"}, {"projection": "LATERAL / PA"}]
 
 
 def test_mimic_sections_csv_and_reports_zip_give_the_same(miniature: Any, as_csv: Any, tmp_path: Path) -> None:
@@ -275,6 +276,17 @@ def test_table_jsonl_lists_and_whole_reports(tmp_path: Path) -> None:
     assert second.sections == {"findings": "Clear.", "impression": "Normal."}
     assert (third.study_id, third.sections) == ("d", {"findings": "No headings here."})
     assert source.has_reports
+
+
+def test_table_facts_go_with_the_study(tmp_path: Path) -> None:
+    rows = "image,uid,findings,gender,machine\na.png,1,Clear.,F,Alpha\nb.png,1,Clear.,F,Beta\nc.png,2,Clear.,,\n"
+    (tmp_path / "t.csv").write_text(rows)
+    facts = {"sex": "gender", "scanner": "machine"}
+    source = TableSource(tmp_path / "t.csv", {"columns": {"study_id": "uid"}, "facts": facts})
+    studies = [source.load(reference) for reference in source.references()]
+    assert [dict(study.extra) for study in studies] == [{"sex": "F", "scanner": "Alpha / Beta"}, {}]
+    with pytest.raises(SourceError, match=r"fact 'sex': the table has no column 'gendr' \(did you mean 'gender'\?\)"):
+        TableSource(tmp_path / "t.csv", {"facts": {"sex": "gendr"}})
 
 
 def test_table_separator_size_and_five_views(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_the_command_writes_and_shows_them(
     printed = capsys.readouterr().out
     before_signature = printed.partition("signature:")[0]
     assert all(len(line) <= 80 for line in before_signature.splitlines())
-    for part in ("alike in words", "alike in findings", "errors per study", "macro, supported", "Pleural Effusion"):
+    for part in ("in words", "in findings", "errors a study", "macro, supported", "Pleural Effusion"):
         assert part in printed
     assert "…" not in before_signature
     assert "priors known of 12" in printed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from radwright.data.prepare import PrepareConfig
+from radwright.data.sources.base import StudyReference
+from radwright.data.workers import Task, Worker
 from radwright.errors import ImageError
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import decode, png_bytes, probe
-from radwright.imaging.dicom import decode_dicom, dicom_position
+from radwright.imaging.dicom import decode_dicom, dicom_facts, dicom_position
 from radwright.imaging.tensor import image_tensor
+from radwright.types import ImageInMemory, Study, View
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -45,6 +50,29 @@ def dicom(pixels: npt.NDArray[Any] = RAMP, *, stored: int = 12, without: tuple[s
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def test_facts_of_patient_and_scanner() -> None:
+    tags = {"PatientSex": "F", "PatientAge": "045Y", "Manufacturer": "Maker", "ManufacturerModelName": "One"}
+    assert dicom_facts(dicom(**tags), name="x") == {"sex": "F", "age": "045Y", "scanner": "Maker One"}
+    tags = {"PatientSex": "", "Manufacturer": "Maker", "ManufacturerModelName": "Maker One"}
+    assert dicom_facts(dicom(**tags), name="x") == {"scanner": "Maker One"}
+    assert dicom_facts(dicom(), name="x") == {}
+
+
+def test_facts_of_files_go_with_the_study_and_the_datasets_own_come_first() -> None:
+    files = [dicom(PatientSex="F", Manufacturer=maker) for maker in ("A", "B")]
+    views = tuple(View(ImageInMemory(f"{number}.dcm", data)) for number, data in enumerate(files))
+
+    class Source:
+        def load(self, reference: StudyReference) -> Study:
+            return Study("s", views, sections={"findings": "Clear."}, extra=reference.content)
+
+    for own, sex in (({}, "F"), ({"sex": "M"}, "M")):
+        task = Task(StudyReference("s", content=own), "test")
+        outcome = Worker(Source(), PrepareConfig(format="x")).outcome(task)  # type: ignore[arg-type]
+        assert outcome.row is not None
+        assert json.loads(outcome.row["extra"]) == {"sex": sex, "scanner": "A / B"}
 
 
 def test_without_a_window_the_values_fill_the_range() -> None:

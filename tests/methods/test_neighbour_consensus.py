@@ -40,7 +40,7 @@ class Seen(nn.Module):
         zip("abcdef", [[0.0, 1.0], [0.1, 1.0], [0.2, 1.0], [1.0, 0.0], [1.0, 0.1], [1.0, 0.2]], strict=True)
     )
 
-    def pooled_features(self, batch: Batch) -> Tensor:
+    def image_features(self, batch: Batch) -> Tensor:
         assert not self.training
         return torch.tensor([self.table[name] for name in batch.study_ids])
 
@@ -92,19 +92,19 @@ def test_it_is_teacher_forcing_on_the_targets() -> None:
     assert model.training
 
 
-def test_pooled_features_know_positions_and_no_padding() -> None:
+def test_image_features_know_positions_and_no_padding() -> None:
     model, batch = tiny_vlci(12, seed=5).eval(), studies(NORMAL)
-    together = model.pooled_features(batch)
+    together = model.image_features(batch)
     channels = model.backbone.out_channels
     assert together.shape == (3, 3 * channels)
     assert not together[:, 2 * channels :].any()
     mask = batch.view_mask_BV.clone()
     mask[1, 1] = False
-    alone = model.pooled_features(replace(batch, view_mask_BV=mask))
+    alone = model.image_features(replace(batch, view_mask_BV=mask))
     assert torch.allclose(alone[[0, 2]], together[[0, 2]])
     assert torch.allclose(alone[1, :channels], together[1, :channels])
     assert not alone[1, channels:].any()
-    twice = model.pooled_features(replace(batch, positions_BV=torch.zeros_like(batch.positions_BV)))
+    twice = model.image_features(replace(batch, positions_BV=torch.zeros_like(batch.positions_BV)))
     halves = together[:, :channels] + together[:, channels : 2 * channels]
     assert torch.allclose(twice[:, :channels], halves / 2)
 
@@ -117,5 +117,5 @@ def test_incomplete_studies_are_passed_over_and_unknown_ones_refused() -> None:
         objective.counts(studies(NORMAL + LARGE))
     with pytest.raises(StudyError, match="at least two"):
         objective.read_studies([studies(NORMAL[:1])])
-    with pytest.raises(ConfigError, match="pooled_features"):
+    with pytest.raises(ConfigError, match="image_features"):
         NeighbourConsensus(nn.Linear(2, 2), NeighbourConsensusConfig())

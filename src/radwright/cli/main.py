@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Turn the CMCRL authors' weights into a checkpoint, or check parity with them.",
     ),
     "score": ("radwright.cli.score:score", "Score drafts against references, with intervals and trivial baselines."),
+    "evaluate": ("radwright.cli.evaluate:evaluate", "Draft a split, score it, and browse the drafts on one page."),
     "label": ("radwright.cli.label:label", "Label what reports assert, deny and leave open (CheXpert or NIH classes)."),
     "compare": (
         "radwright.cli.compare:compare",

@@ -107,9 +107,9 @@ def _groups(names: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:
     if not findings and not errors:
         yield "", ngrams
         return
-    yield "alike in words", ngrams
-    yield "alike in findings", findings
-    yield "errors per study", errors
+    yield "in words", ngrams
+    yield "in findings", findings
+    yield "errors a study", errors
     yield "other metrics", others
 
 

@@ -8,7 +8,7 @@ import signal
 import threading
 import zipfile
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -117,8 +117,10 @@ class Worker:
             kind, lacking = self._lacking(study)
             if kind:
                 return Outcome(study_id, None, kind, f"study {study_id}: {lacking}")
-            checked = replace(study, views=tuple(self._checked(view) for view in study.views))
-            return Outcome(study_id, study_row(checked))
+            checked = [self._checked(view) for view in study.views]
+            # What the dataset says of a study goes before what its files say.
+            extra = _together(facts for _, facts in checked) | dict(study.extra)
+            return Outcome(study_id, study_row(replace(study, views=tuple(view for view, _ in checked), extra=extra)))
         except ImageError as error:
             return Outcome(study_id, None, "image", str(error))
         except StudyError as error:
@@ -139,8 +141,8 @@ class Worker:
             return "no report", f"has no report (the dataset gives no {target} for it)"
         return "empty report", f"its {target} is empty or holds nothing but gaps (XXXX)"
 
-    def _checked(self, view: View) -> View:
-        """The view with its bytes read and decoded once; DICOM becomes a PNG of the same pixels.
+    def _checked(self, view: View) -> tuple[View, dict[str, str]]:
+        """The view with its bytes read and decoded once, and the facts in its file; DICOM becomes a PNG of its pixels.
 
         Raises:
             ImageError: the bytes cannot be had or decoded.
@@ -158,11 +160,21 @@ class Worker:
         if encoded.kind != "DICOM":
             # A JPEG's whole stream is read at 1/8 of its size, too: enough to find what is damaged.
             decode(encoded, at_least=(1, 1))
-            return replace(view, image=ImageInMemory(name, data))
-        from radwright.imaging.dicom import dicom_position
+            return replace(view, image=ImageInMemory(name, data)), {}
+        from radwright.imaging.dicom import dicom_facts, dicom_position
 
         position = dicom_position(data, name=name) if view.position == "unknown" else view.position
-        return replace(view, image=ImageInMemory(name, png_bytes(decode(encoded))), position=position)
+        shown = replace(view, image=ImageInMemory(name, png_bytes(decode(encoded))), position=position)
+        return shown, dicom_facts(data, name=name)
+
+
+def _together(facts: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The facts of a study's files as facts of the study; where they differ (two scanners), both."""
+    said: dict[str, dict[str, None]] = {}
+    for own in facts:
+        for name, text in own.items():
+            said.setdefault(name, {})[text] = None
+    return {name: " / ".join(texts) for name, texts in said.items()}
 
 
 _worker: Worker | None = None

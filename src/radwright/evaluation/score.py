@@ -15,6 +15,7 @@ from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differe
 from radwright.evaluation.chosen import user_cache_folder
 from radwright.evaluation.class_table import ClassScores, class_table
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
+from radwright.evaluation.groups import GroupScores, Members, score_groups
 from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS, count_unscored, find_weighted_metrics
 from radwright.evaluation.reports import name_some
 from radwright.evaluation.texts import Texts, count_vocabulary, prepare_texts
@@ -55,6 +56,8 @@ class Evaluation:
         study_rows: per study its own scores and lengths, in the order of ``study_ids``.
         notes: what a reader of the numbers should know.
         classes: CheXpert's observations, one by one, each with its support; empty without the metric ``clinical``.
+        groups: fact -> group of studies -> scores of its drafts.
+        lower_is_better: names of the scores that count errors.
     """
 
     study_ids: tuple[str, ...]
@@ -69,6 +72,8 @@ class Evaluation:
     study_rows: tuple[dict[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     classes: tuple[ClassScores, ...] = ()
+    groups: dict[str, dict[str, GroupScores]] = field(default_factory=dict)
+    lower_is_better: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The JSON that ``radwright score --json`` writes."""
@@ -94,6 +99,10 @@ class Evaluation:
             "without_reference": list(self.without_reference),
             "notes": list(self.notes),
             "classes": {found.name: found.plain() for found in self.classes},
+            "groups": {
+                fact: {name: group.plain() for name, group in groups.items()} for fact, groups in self.groups.items()
+            },
+            "lower_is_better": list(self.lower_is_better),
         }
 
 
@@ -106,6 +115,8 @@ def score(
     constants_from: Mapping[str, str] | None = None,
     cider_from: Mapping[str, str] | None = None,
     against: Mapping[str, Mapping[str, str]] | None = None,
+    baselines: Mapping[str, Mapping[str, str]] | None = None,
+    groups: Members | None = None,
     priors: Mapping[str, bool | None] | None = None,
     allow_missing: bool = False,
     metrics: Iterable[str] = WITHOUT_WEIGHTS,
@@ -124,6 +135,8 @@ def score(
             it are left out.
         cider_from: reports whose document frequencies CIDEr uses instead of the evaluated references'.
         against: name -> drafts of another system, compared in pairs; it needs a draft for every evaluated study.
+        baselines: name -> drafts of a further trivial baseline, for every evaluated study (the nearest train report).
+        groups: fact -> name of a group -> ids of its studies, to be scored apart.
         priors: study_id -> whether there is an earlier examination to compare with, for clinical errors; where it is
             None or missing, whether the reference compares decides.
         allow_missing: score the studies that have both a draft and a usable reference, and say so in the signature.
@@ -152,10 +165,12 @@ def score(
     rows = [texts.rows(metric, texts.drafts) for metric in found]
     evaluated = set(texts.study_ids)
     others = {name: _without(source, evaluated) for name, source in (("train", train), ("constants", constants_from))}
-    baselines, notes = _baselines(rules, vocabulary, others, len(evaluated), frequency, seed)
-    others_drafts = _others_drafts(against or {}, texts, rules, {baseline.name for baseline in baselines})
+    trivial, notes = _baselines(rules, vocabulary, others, len(evaluated), frequency, seed)
+    further = _others_drafts(baselines or {}, texts, rules, {baseline.name for baseline in trivial})
+    trivial += [Baseline(name, drafts) for name, drafts in further.items()]
+    others_drafts = _others_drafts(against or {}, texts, rules, {baseline.name for baseline in trivial})
     notes += count_unscored(found, rows)
-    scored, differences = _compare(found, rows, texts, counts, baselines, others_drafts)
+    scored, differences = _compare(found, rows, texts, counts, trivial, others_drafts)
     diversity = measure_diversity(
         texts.drafts.prepared,
         texts.references.prepared,
@@ -179,6 +194,13 @@ def score(
         study_rows=_study_rows(found, rows, texts),
         notes=tuple(notes),
         classes=_classes(found, rows, counts),
+        groups=score_groups(groups or {}, found, rows, texts.study_ids, num_resamples=num_resamples, seed=seed),
+        lower_is_better=tuple(
+            name
+            for metric in found
+            for name, higher in zip(metric.names, metric.higher_is_better, strict=True)
+            if not higher
+        ),
     )
 
 

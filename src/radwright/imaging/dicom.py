@@ -76,6 +76,23 @@ def dicom_position(data: bytes, *, name: str) -> ViewPosition:
     return position if position != "unknown" else view_position(str(dataset.get("SeriesDescription", "") or ""))
 
 
+def dicom_facts(data: bytes, *, name: str) -> dict[str, str]:
+    """What the tags say of patient and scanner: ``sex``, ``age``, ``scanner``, each only where it is there.
+
+    Raises:
+        ImageError: damaged.
+    """
+    dataset = _read(data, name, pixels=False)
+
+    def text(keyword: str) -> str:
+        return " ".join(str(dataset.get(keyword, "") or "").split())
+
+    maker, model = text("Manufacturer"), text("ManufacturerModelName")
+    scanner = model if maker.lower() in model.lower() else f"{maker} {model}".strip()
+    facts = {"sex": text("PatientSex"), "age": text("PatientAge"), "scanner": scanner}
+    return {key: value for key, value in facts.items() if value}
+
+
 def _read(data: bytes, name: str, *, pixels: bool) -> Any:
     pydicom = require("pydicom", extra="dicom")
     # Inflating is done whole by the reader, so a small deflated file could fill the memory.

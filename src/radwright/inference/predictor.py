@@ -11,6 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from radwright.data.loading import LoadedStudy, LoadingConfig, collate, load_study
 from radwright.decoding.config import Consensus, DecodingConfig
 from radwright.decoding.generate import Hypothesis, generate
@@ -20,7 +24,9 @@ from radwright.inference.checkpoint import Checkpoint, load_checkpoint
 from radwright.metrics.cider import DocumentFrequency
 from radwright.metrics.consensus import choose
 from radwright.text.cleaning import clean_report
-from radwright.types import Batch, Decodable, Report, Skipped, Study, Tokenizer
+from radwright.types import Batch, Decodable, ImageFeatures, Report, Skipped, Study, Tokenizer
+
+FloatArray = NDArray[np.float32]
 
 
 class Predictor:
@@ -69,6 +75,29 @@ class Predictor:
 
     def draft(self, studies: Iterable[Study]) -> Iterator[Report | Skipped]:
         """A report or the reason for none per study, in order; the next batch's images decode meanwhile."""
+        for chunk in self._loaded(studies):
+            yield from self._draft_chunk(chunk)
+
+    def image_features(self, studies: Iterable[Study]) -> Iterator[tuple[str, FloatArray] | Skipped]:
+        """(study id, its image features (C,)) or the reason for none per study, in order.
+
+        Raises:
+            CheckpointError: the network has no image features (``radwright.types.ImageFeatures``).
+        """
+        model = self.checkpoint.model
+        if not isinstance(model, ImageFeatures):
+            raise CheckpointError(f"{self.checkpoint.path}: {type(model).__name__} has no image features to compare")
+        for chunk in self._loaded(studies):
+            readable = [views for views in chunk if not isinstance(views, Skipped)]
+            features = iter(())
+            if readable:
+                with torch.inference_mode():
+                    features = iter(model.image_features(self._batch(readable)).float().cpu().numpy())
+            for views in chunk:
+                yield views if isinstance(views, Skipped) else (views.study_id, next(features))
+
+    def _loaded(self, studies: Iterable[Study]) -> Iterator[list[LoadedStudy | Skipped]]:
+        """Batches of studies; the next one's images decode while the caller works on one."""
         chunks = _chunks(studies, self.batch_size)
         with ThreadPoolExecutor(self.num_decoders) as pool:
 
@@ -79,7 +108,7 @@ class Predictor:
             while waiting:
                 current = waiting.pop(0)
                 waiting += [load(chunk) for chunk in itertools.islice(chunks, 1)]
-                yield from self._draft_chunk([future.result() for future in current])
+                yield [future.result() for future in current]
 
     def stream(self, study: Study) -> Iterator[str | Report]:
         """One study's draft while it is written: ever longer texts that only grow, then the report.

@@ -25,7 +25,7 @@ from radwright.errors import ConfigError, StudyError
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.metrics.cider import DocumentFrequency
 from radwright.metrics.consensus import choose
-from radwright.types import Batch
+from radwright.types import Batch, ImageFeatures
 
 CHUNK = 1024
 """Studies whose distances to all others are held at once."""
@@ -55,12 +55,12 @@ class NeighbourConsensus(nn.Module):
         """Hold the network.
 
         Raises:
-            ConfigError: it has no pooled features to compare images by.
+            ConfigError: it has no image features to compare images by.
         """
         super().__init__()
-        if not hasattr(model, "pooled_features"):
+        if not isinstance(model, ImageFeatures):
             raise ConfigError(
-                f"objective neighbour_consensus: {type(model).__name__} has no pooled_features to compare images by"
+                f"objective neighbour_consensus: {type(model).__name__} has no image_features to compare images by"
             )
         self.model = model
         self.config = config
@@ -91,7 +91,7 @@ class NeighbourConsensus(nn.Module):
                 whole = batch.rows(complete_B.nonzero().flatten())
                 assert whole.token_ids_BT is not None
                 assert whole.lengths_B is not None
-                features.append(model.pooled_features(whole).float().cpu())
+                features.append(model.image_features(whole).float().cpu())
                 for study_id, ids, length in zip(
                     whole.study_ids, whole.token_ids_BT.cpu(), whole.lengths_B.tolist(), strict=True
                 ):

@@ -13,7 +13,7 @@ from typing import Any
 
 from radwright.config import read_yaml
 from radwright.data.files import atomic_file
-from radwright.data.phantom import KINDS, Finding, finding_labels, findings_of
+from radwright.data.phantom import KINDS, finding_labels
 from radwright.data.prepare import PrepareConfig, prepare
 from radwright.data.store import REPORTS, PreparedStore
 from radwright.errors import ConfigError, TrainingError
@@ -141,13 +141,22 @@ def run_demo(
     say("5/5 laying out the page")
     path = out / "index.html"
     facts = {**_facts(recipe, summaries), "held-out studies": str(len(rows))}
-    shown = [_drafted(truth[study_id], row, evaluation, number) for number, (study_id, row) in enumerate(rows.items())]
+    own = dict(zip(evaluation.study_ids, evaluation.study_rows, strict=True))
+    shown = [
+        page.DraftedStudy.of(
+            truth[study_id],
+            row,
+            truth[study_id].section("findings"),
+            {name: own[study_id][name] for name in ("finding_score", "cider", "rouge_l")},
+        )
+        for study_id, row in list(rows.items())[:NUM_SHOWN]
+    ]
     cut_short = any(summary["stopped"] == "time_limit" for summary in summaries.values())
     content = page.Page(
         title="Radwright quickstart: drafts for synthetic chest radiographs",
         statement=(
             "A small encoder-decoder, trained from nothing on synthetic radiographs whose findings are known exactly, "
-            f"drafted reports for {len(rows)} held-out studies; {min(NUM_SHOWN, len(rows))} of them are shown."
+            f"drafted reports for {len(rows)} held-out studies."
             + (" Training was cut off by its time limit: a less busy machine learns more." if cut_short else "")
         ),
         facts=facts,
@@ -155,7 +164,8 @@ def run_demo(
         scores=evaluation.plain(),
         findings=_page_table(findings),
         curve=page.Curve.read(run / STAGES / recipe.stages[-1].name / "metrics.jsonl"),
-        studies=tuple(shown[:NUM_SHOWN]),
+        studies=tuple(shown),
+        shown=f"The first {len(shown)} of {len(rows)}." if len(shown) < len(rows) else "",
     )
     page.write_page(path, content)
     clock.lap("page")
@@ -202,37 +212,23 @@ def _present(findings: list[Mapping[str, Any]]) -> dict[str, bool]:
     return {kind: kind in kinds for kind in KINDS}
 
 
-def _described(findings: list[Finding]) -> dict[str, str]:
-    """Kind -> side, place and size as far as the report says them."""
-    described: dict[str, list[str]] = {}
-    for finding in findings:
-        words = [str(word) for word in (finding.side, finding.place, finding.size) if word]
-        described.setdefault(finding.kind.replace("_", " "), []).append(" ".join(words))
-    return {kind: "; ".join(text for text in texts if text) for kind, texts in described.items()}
-
-
-def _drafted(study: Any, row: Mapping[str, Any], evaluation: Evaluation, number: int) -> page.DraftedStudy:
-    place = evaluation.study_ids.index(study.study_id)
-    metrics = evaluation.study_rows[place]
-    return page.DraftedStudy(
-        study_id=study.study_id,
-        draft=row["report"],
-        reference=study.section("findings"),
-        views=tuple(page.PageView.of(view) for view in study.views) if number < NUM_SHOWN else (),
-        reference_findings=_described(list(findings_of(study.section("findings")))),
-        draft_findings=_described(list(findings_of(row["report"]))),
-        score=row["score"],
-        metrics={"rouge_l": metrics["rouge_l"], "cider": metrics["cider"]},
-    )
-
-
 def _page_table(table: FindingTable) -> page.FindingTable:
     rows = tuple(
-        page.FindingScore(kind.replace("_", " "), s.precision, s.recall, s.f1, s.support)
-        for kind, s in table.kinds.items()
+        page.FindingScore(
+            kind.replace("_", " "),
+            page.Estimate(score.precision),
+            page.Estimate(score.recall),
+            page.Estimate(score.f1),
+            score.support,
+        )
+        for kind, score in table.kinds.items()
     )
     named = ", ".join(kind.replace("_", " ") for kind in table.best_constant)
-    return page.FindingTable(rows, table.micro.f1, {f"best possible constant ({named})": table.best_constant_f1})
+    constants = {f"best possible constant ({named})": page.Estimate(table.best_constant_f1)}
+    lead = (
+        "What the drafts assert, against what was put into the images. Gray: the same findings written for every study."
+    )
+    return page.FindingTable(rows, page.Estimate(table.micro.f1), constants, lead)
 
 
 def _facts(recipe: Recipe, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -24,6 +24,8 @@ from radwright.text.sections import split_sections
 from radwright.types import ImageFile, ImageOnDisk, Split, Study, View
 
 _SPLITS: Mapping[str, Split] = {"train": "train", "validate": "val", "val": "val", "test": "test"}
+_FACTS: Mapping[str, str] = {"projection": "ViewPosition", "procedure": "PerformedProcedureStepDescription"}
+"""Facts of a study -> columns of the metadata file; sex and age are in MIMIC-IV, not here."""
 _DIGITS = re.compile(r"\d+")
 
 
@@ -70,10 +72,14 @@ class MimicCxrSource:
     def references(self) -> Sequence[StudyReference]:
         """All studies of the split file."""
         positions: dict[str, str] = {}
+        said: dict[str, tuple[str, ...]] = {}
+        shared: dict[tuple[str, ...], tuple[str, ...]] = {}
         metadata = self._find("metadata")
         if metadata is not None:
             for row in _rows(metadata, {"dicom_id", "ViewPosition"}):
                 positions[row["dicom_id"]] = row["ViewPosition"]
+                facts = tuple(row.get(column, "").strip() for column in _FACTS.values())
+                said[row["dicom_id"]] = shared.setdefault(facts, facts)
         split_path = self._find("split")
         if split_path is None:
             raise SourceError(f"{self.path}: has no mimic-cxr-2.0.0-split.csv or .csv.gz")
@@ -86,7 +92,14 @@ class MimicCxrSource:
         sections = self._sections()
         return [
             StudyReference(
-                f"s{study}", f"p{subject}", _SPLITS[split], (views, None if sections is None else sections.get(study))
+                f"s{study}",
+                f"p{subject}",
+                _SPLITS[split],
+                (
+                    views,
+                    None if sections is None else sections.get(study),
+                    _facts([said[dicom_id] for dicom_id, _ in views if dicom_id in said]),
+                ),
             )
             for (study, subject, split), views in studies.items()
         ]
@@ -97,7 +110,7 @@ class MimicCxrSource:
         Raises:
             StudyError: an image or the report is missing.
         """
-        named, sections = reference.content
+        named, sections, facts = reference.content
         folder = f"files/{reference.patient_id[:3]}/{reference.patient_id}/{reference.study_id}"
         views = tuple(View(self._image(folder, dicom_id), view_position(position)) for dicom_id, position in named)
         if self.sections_path is None:
@@ -105,7 +118,7 @@ class MimicCxrSource:
             sections = split_sections(report.decode("utf-8", errors="replace"))
         elif sections is None:
             raise StudyError(f"study {reference.study_id}: has no row in {self.sections_path}")
-        return Study(reference.study_id, views, reference.patient_id, reference.split, sections)
+        return Study(reference.study_id, views, reference.patient_id, reference.split, sections, facts)
 
     def _image(self, folder: str, dicom_id: str) -> ImageFile:
         stem = self.path / folder / dicom_id
@@ -132,6 +145,12 @@ class MimicCxrSource:
             _digits(row["study"]): {name: " ".join(row[name].split()) for name in names if row.get(name)}
             for row in _rows(self.sections_path, {"study", "findings", "impression"})
         }
+
+
+def _facts(views: Sequence[tuple[str, ...]]) -> dict[str, str]:
+    """Facts of a study from those of its views, different ones in alphabetical order: ``"AP / LATERAL"``."""
+    facts = {name: " / ".join(sorted({view[place] for view in views} - {""})) for place, name in enumerate(_FACTS)}
+    return {name: text for name, text in facts.items() if text}
 
 
 def _digits(text: str) -> str:

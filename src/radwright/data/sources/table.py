@@ -68,6 +68,10 @@ class TableOptions(Config):
     table: str | None = None
     """Name of the table inside SOURCE, where SOURCE is a folder or archive with several tables."""
 
+    facts: dict[str, str] = Field(default_factory=dict)
+    """Facts of a study, to group scores by later -> their columns (``--option "facts={sex: gender}"``). They go into
+    ``Study.extra``; ``radwright evaluate --by`` knows ``sex`` and ``age``, and takes any other as it is."""
+
     separator: str = ""
     """What separates several images (and views) in one cell; empty: one image per row."""
 
@@ -152,7 +156,13 @@ class TableSource:
                 texts[name] = found[0]
         report = texts.pop("report", "")
         sections = (split_sections(report) or {"findings": report}) if report else {}
-        return Study(reference.study_id, tuple(views), reference.patient_id, reference.split, sections | texts)
+        facts = {name: fact for name, column in self.options.facts.items() if (fact := self._fact(rows, column))}
+        return Study(reference.study_id, tuple(views), reference.patient_id, reference.split, sections | texts, facts)
+
+    def _fact(self, rows: Sequence[Mapping[str, Any]], column: str) -> str:
+        """What a study's rows say in a column; where they differ (the scanners of two views), all of it."""
+        said = (str(row[column]).strip() for row in rows if row.get(column) is not None)
+        return " / ".join(dict.fromkeys(text for text in said if text))
 
     def _views(self, row: Mapping[str, Any]) -> Iterator[View]:
         images = self._images_of(row)
@@ -214,6 +224,11 @@ class TableSource:
                 raise SourceError(f"{self.path}: the table has no column {mapped!r}{near(mapped, present)}; {listed}")
             if mapped is not None or column in present:
                 names[column] = mapped or column
+        for fact, named in self.options.facts.items():
+            if named not in present:
+                raise SourceError(
+                    f"{self.path}: fact {fact!r}: the table has no column {named!r}{near(named, present)}; {listed}"
+                )
         patients = [name for name in present if _plain(name) in _PATIENT_NAMES]
         if "patient_id" not in names and len(patients) == 1:
             names["patient_id"] = patients[0]
@@ -262,7 +277,7 @@ class TableSource:
         return f"{self.path}: {self.table} line {line}"
 
     def _used(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: row[name] for name in self.names.values() if name in row}
+        return {name: row[name] for name in (*self.names.values(), *self.options.facts.values()) if name in row}
 
     def _value(self, row: Mapping[str, Any], column: str) -> Any:
         # Never the column "": a table that was written with row numbers has one.

@@ -89,17 +89,20 @@ def _axis(ticks: Sequence[float]) -> Html:
     return tag("div", tag("span", class_="label"), svg, tag("span", class_="value"), class_="lane axis")
 
 
-def bar(share: float | None) -> Html:
-    """A share in [0, 1] as a horizontal bar; an empty one where it is not defined."""
-    length = 0.0 if share is None or not math.isfinite(share) else min(max(share, 0.0), 1.0)
-    return tag(
-        "svg",
+def bar(share: float | None, low: float | None = None, high: float | None = None) -> Html:
+    """A share in [0, 1] as a horizontal bar, its interval as a line on it; an empty one where it is not defined."""
+
+    def percent(value: float) -> str:
+        return f"{100 * min(max(value, 0.0), 1.0):.2f}%"
+
+    length = 0.0 if share is None or not math.isfinite(share) else share
+    shapes = [
         tag("rect", x="0", y="3", width="100%", height="8", class_="trough"),
-        tag("rect", x="0", y="3", width=f"{100 * length:.2f}%", height="8", class_="fill"),
-        class_="bar",
-        height="14",
-        aria_hidden="true",
-    )
+        tag("rect", x="0", y="3", width=percent(length), height="8", class_="fill"),
+    ]
+    if low is not None and high is not None and math.isfinite(low + high):
+        shapes.append(tag("line", x1=percent(low), x2=percent(high), y1="7", y2="7", class_="whisker"))
+    return tag("svg", *shapes, class_="bar", height="14", aria_hidden="true")
 
 
 def line_plot(title: str, points: Sequence[Point], *, kept_step: int | None = None, dots: bool = False) -> Html:

@@ -7,12 +7,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from radwright.errors import ScoringError
-from radwright.types import View
+from radwright.evaluation.facts import MIN_STUDIES
+from radwright.evaluation.marks import Reading, read_both
+from radwright.text.sections import names_prior
+from radwright.types import Study, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +52,39 @@ class DraftedStudy:
         draft: the model's text; may be empty.
         reference: the report it is held against; None where there is none.
         views: any number of radiographs.
-        reference_findings: finding -> what is said of it (``"left, small"``, or an empty text); None where findings
-            were not read out of the reports.
-        draft_findings: the same, of the draft. Both or neither must be given.
+        reading: both texts, read and held against one another; None where they were not read, or there is one only.
         score: summed log-probability of the draft, natural log.
-        metrics: the study's own scores by name (``rouge_l``), for the row's head and for sorting.
+        metrics: the study's own scores by name (``rouge_l``), for sorting; the first three stand in the row's head.
     """
 
     study_id: str
     draft: str
     reference: str | None = None
     views: tuple[PageView, ...] = ()
-    reference_findings: Mapping[str, str] | None = None
-    draft_findings: Mapping[str, str] | None = None
+    reading: Reading | None = None
     score: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: Study, row: Mapping[str, Any], reference: str, metrics: Mapping[str, float]) -> DraftedStudy:
+        """A study of a store with its line of a predictions file; both reports are read for their findings."""
+        return cls(
+            study_id=study.study_id,
+            draft=row["report"],
+            reference=reference,
+            views=tuple(map(PageView.of, study.views)),
+            reading=read_both(reference, row["report"], prior=names_prior(study.section("comparison"))),
+            score=row["score"],
+            metrics=metrics,
+        )
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval, where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +100,9 @@ class FindingScore:
     """
 
     name: str
-    precision: float | None
-    recall: float | None
-    f1: float | None
+    precision: Estimate | None
+    recall: Estimate | None
+    f1: Estimate | None
     support: int
 
 
@@ -92,14 +113,14 @@ class FindingTable:
     Attributes:
         findings: one row per finding.
         micro_f1: 2 TP / (2 TP + FP + FN) over all studies and findings, in [0, 1].
-        constants: name of a constant set of findings (``"always effusion"``) -> its micro-F1.
-        micro_f1_interval: (low, high) of the 95 % interval.
+        constants: name of a constant set of findings (``"always effusion"``), or of a baseline, -> its micro-F1.
+        lead: where the findings come from, in a sentence.
     """
 
     findings: tuple[FindingScore, ...]
-    micro_f1: float
-    constants: Mapping[str, float] = field(default_factory=dict)
-    micro_f1_interval: tuple[float, float] | None = None
+    micro_f1: Estimate
+    constants: Mapping[str, Estimate] = field(default_factory=dict)
+    lead: str = "Findings read out of drafts and of references."
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +182,9 @@ class Page:
         findings: scores per finding.
         curve: how training went.
         studies: in the order shown.
+        shown: which studies these are, where they are not all.
+        worst_first: name of the score in ``DraftedStudy.metrics`` by which rows are sorted at first; None: as given.
+        min_group: groups in ``scores`` of fewer studies are marked as too small to say anything.
     """
 
     title: str
@@ -171,3 +195,6 @@ class Page:
     findings: FindingTable | None = None
     curve: Curve | None = None
     studies: tuple[DraftedStudy, ...] = ()
+    shown: str = ""
+    worst_first: str | None = None
+    min_group: int = MIN_STUDIES

@@ -14,11 +14,11 @@ from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import Pixels, decode, probe
 from radwright.imaging.pixels import DRAFT_MARGIN, fit, resize
 
-MAX_SIDE_PX = 384
-"""Longer sides are scaled down to this."""
-LOSSLESS_SIDE_PX = 256
+MAX_SIDE_PX = 256
+"""Longer sides are scaled down to this: three hundred studies stay below 25 MB."""
+LOSSLESS_SIDE_PX = 160
 """Up to this side an image is a PNG, above it a JPEG."""
-_JPEG_QUALITY = 88
+_JPEG_QUALITY = 85
 
 
 def data_uri(view: PageView) -> tuple[str, int, int]:

@@ -6,6 +6,7 @@
   const tools = document.getElementById("tools");
   const search = document.getElementById("search");
   const sort = document.getElementById("sort");
+  const finding = document.getElementById("class");
   const count = document.getElementById("count");
   const none = document.getElementById("none");
   const keys = [...new Set([...sort.options].map((option) => option.value.split(" ").slice(0, -1).join(" ")))].filter(Boolean);
@@ -14,9 +15,22 @@
     order,
     flags: element.dataset.flags.split(" "),
     values: element.dataset.values.split(" ").map(Number),
-    text: element.textContent.toLowerCase(),
+    text: readable(element),
   }));
   tools.hidden = false;
+  const firstSort = [...sort.options].find((option) => option.defaultSelected).value;
+
+  // What a person can read of a study, without what is spoken only.
+  function readable(element) {
+    const parts = element.querySelectorAll("h3, .text, .facts");
+    let text = "";
+    for (const part of parts) {
+      const copy = part.cloneNode(true);
+      for (const spoken of copy.querySelectorAll(".spoken")) spoken.remove();
+      text += `${copy.textContent.toLowerCase()}\n`;
+    }
+    return text;
+  }
 
   function chosen() {
     const radio = tools.querySelector("input[name=filter]:checked");
@@ -26,9 +40,10 @@
   function show() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const filter = chosen();
+    const flag = finding && finding.value ? `${filter}:${finding.value}` : filter;
     let shown = 0;
     for (const row of rows) {
-      const fits = (filter === "all" || row.flags.includes(filter)) && words.every((word) => row.text.includes(word));
+      const fits = (flag === "all" || row.flags.includes(flag)) && words.every((word) => row.text.includes(word));
       row.element.hidden = !fits;
       shown += fits;
     }
@@ -52,17 +67,48 @@
     if (next) next.focus();
   }
 
+  // The address keeps what is chosen, so that a reload or a bookmark shows the same.
+  function remember() {
+    const state = new URLSearchParams();
+    if (chosen() !== "all") state.set("show", chosen());
+    if (finding && finding.value) state.set("finding", finding.selectedOptions[0].textContent);
+    if (sort.value !== firstSort) state.set("sort", sort.value);
+    if (search.value) state.set("search", search.value);
+    const text = state.toString();
+    if (text || location.hash.includes("=")) history.replaceState(null, "", text ? `#${text}` : "#studies");
+  }
+
+  function recall() {
+    if (!location.hash.includes("=")) return;
+    const state = new URLSearchParams(location.hash.slice(1));
+    const radios = [...tools.querySelectorAll("input[name=filter]")];
+    const radio = radios.find((one) => one.value === (state.get("show") || "all"));
+    if (radio) radio.checked = true;
+    if (finding) {
+      const option = [...finding.options].find((one) => one.textContent === state.get("finding"));
+      finding.value = option ? option.value : "";
+    }
+    const known = [...sort.options].some((one) => one.value === state.get("sort"));
+    sort.value = known ? state.get("sort") : firstSort;
+    search.value = state.get("search") || "";
+  }
+
+  function refresh() {
+    show();
+    remember();
+  }
+
   tools.addEventListener("change", (event) => {
     if (event.target === sort) order();
-    show();
+    refresh();
   });
-  search.addEventListener("input", show);
+  search.addEventListener("input", refresh);
   search.addEventListener("keydown", (event) => {
-    const first = rows.find((row) => !row.element.hidden);
-    if (event.key === "Enter" && first) first.element.focus();
+    const top = rows.find((row) => !row.element.hidden);
+    if (event.key === "Enter" && top) top.element.focus();
     if (event.key === "Escape") {
       search.value = "";
-      show();
+      refresh();
     }
   });
 
@@ -98,7 +144,14 @@
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
   });
-  // Browsers keep form values over a reload.
+  addEventListener("hashchange", () => {
+    recall();
+    order();
+    show();
+  });
+  // Browsers keep form values over a reload; the address knows better.
+  recall();
   order();
   show();
+  if (location.hash.includes("=")) document.getElementById("studies").scrollIntoView();
 })();

@@ -2,77 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from radwright.evaluation.marks import Kind, Reading
 from radwright.evaluation.page.charts import Lane, bar, dot_plot, line_plot
-from radwright.evaluation.page.compare import FindingFacts, Variety
-from radwright.evaluation.page.content import Curve, FindingTable, Page
+from radwright.evaluation.page.content import Curve, Estimate, FindingScore, FindingTable, Page
 from radwright.evaluation.page.html import Html, number, tag
+from radwright.evaluation.page.names import (
+    baseline_name,
+    baselines,
+    estimate,
+    estimates,
+    is_plotted,
+    lower_is_better,
+    metric_groups,
+    metric_name,
+    readable_name,
+)
+from radwright.evaluation.page.variety import Variety
 
 WARNING = "Research only. Not a medical device. A radiologist must check every draft."
 
-_METRIC_NAMES = {
-    "bleu_1": "BLEU-1",
-    "bleu_2": "BLEU-2",
-    "bleu_3": "BLEU-3",
-    "bleu_4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "cider": "CIDEr-D",
-    "meteor15_es": "METEOR 1.5 (exact + stem)",
-    "chrf": "chrF",
-    "micro_f1": "micro-F1",
-}
-_BASELINE_NAMES = {
-    "constant_bleu_4": "one text, best BLEU-4",
-    "constant_cider": "one text, best CIDEr",
-    "random_train_report": "random train report",
-}
 _PARTS = {
     "scores": "Scores",
-    "findings": "Findings",
+    "findings": "Findings one by one",
+    "groups": "Groups of studies",
     "training": "Training",
     "run": "How this was made",
     "studies": "Drafts, study by study",
 }
-_HEADLINES = ("bleu_4", "cider")
-
-Interval = tuple[float, float | None, float | None]
-
-
-def metric_name(name: str) -> str:
-    """A score's name as people write it."""
-    return _METRIC_NAMES.get(name, readable_name(name))
-
-
-def readable_name(name: str) -> str:
-    """``central_line`` -> ``central line``."""
-    return name.replace("_", " ")
-
-
-def _interval(value: Any) -> Interval | None:
-    """(value, low, high) of a score given as a number or as ``{"value":, "low":, "high":}``; None of anything else."""
-    if isinstance(value, Mapping) and isinstance(value.get("value"), int | float):
-        return float(value["value"]), _float(value.get("low")), _float(value.get("high"))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value), None, None
-    return None
-
-
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _intervals(values: Any) -> dict[str, Interval]:
-    if not isinstance(values, Mapping):
-        return {}
-    found = {str(name): _interval(value) for name, value in values.items()}
-    return {name: interval for name, interval in found.items() if interval is not None}
-
-
-def _baselines(scores: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
-    entries = scores.get("baselines") or {}
-    return {str(name): _intervals(entry.get("metrics", entry)) for name, entry in entries.items()}
+_HEADLINES = ("finding_score", "f1_14_micro", "bleu_4", "cider")
 
 
 def heading(page: Page, parts: Mapping[str, Html | None]) -> Html:
@@ -108,46 +68,47 @@ def _count(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
-def at_a_glance(page: Page, variety: Variety | None, facts: Iterable[FindingFacts | None]) -> Html | None:
-    """The figures to read first, each beside what a text scores that needs no image."""
+def at_a_glance(page: Page, variety: Variety | None) -> Html | None:
+    """The figures to read first, each beside the best of what writes no report of its own."""
     figures = []
     if page.findings is not None:
         figures.append(_micro_f1_figure(page.findings))
     scores = page.scores or {}
-    metrics, baselines = _intervals(scores.get("metrics")), _baselines(scores)
+    metrics, others = estimates(scores.get("metrics")), baselines(scores)
     for metric in _HEADLINES:
         if metric in metrics:
-            others = [values[metric][0] for values in baselines.values() if metric in values]
-            best = ("best without images ", number(max(others))) if others else ()
-            figures.append(_figure(metric_name(metric), number(metrics[metric][0]), *best))
-    known = [fact for fact in facts if fact is not None]
-    if known:
-        figures.append(_exact_figure(known))
+            values = {name: found[metric].value for name, found in others.items() if metric in found}
+            best = max(values, key=values.__getitem__, default=None)
+            beside = () if best is None else ("best baseline ", number(values[best]), f" ({baseline_name(best)})")
+            figures.append(_figure(metric_name(metric), number(metrics[metric].value), *beside))
+    readings = [study.reading for study in page.studies if study.reading is not None]
+    if readings:
+        figures.append(_exact_figure(readings, whole=len(readings) >= scores.get("n", 0)))
     if variety is not None:
         references = variety.num_distinct_references
-        beside = () if references is None else (f"references: {references}",)
-        figures.append(_figure("Distinct drafts", f"{variety.num_distinct} of {variety.num_drafts}", *beside))
+        told = () if references is None else (f"references: {references}",)
+        figures.append(_figure("Distinct drafts", f"{variety.num_distinct} of {variety.num_drafts}", *told))
     return tag("dl", *figures, class_="glance") if figures else None
 
 
 def _micro_f1_figure(table: FindingTable) -> Html:
+    value = number(table.micro_f1.value)
     if not table.constants:
-        return _figure("Findings, micro-F1", number(table.micro_f1))
-    name, best = max(table.constants.items(), key=lambda entry: entry[1])
-    return _figure(
-        "Findings, micro-F1", number(table.micro_f1), "best constant ", number(best), f" ({readable_name(name)})"
-    )
+        return _figure("Findings, micro-F1", value)
+    name, best = max(table.constants.items(), key=lambda entry: entry[1].value)
+    return _figure("Findings, micro-F1", value, "best constant ", number(best.value), f" ({readable_name(name)})")
 
 
-def _exact_figure(facts: Sequence[FindingFacts]) -> Html:
+def _exact_figure(readings: Sequence[Reading], *, whole: bool) -> Html:
     wrong = {
-        "fabricated": sum(bool(fact.fabricated) for fact in facts),
-        "missed": sum(bool(fact.missed) for fact in facts),
-        "described otherwise": sum(bool(fact.described) for fact in facts),
+        "fabricated": sum(bool(reading.fabricated) for reading in readings),
+        "missed": sum(bool(reading.missed) for reading in readings),
+        "other side": sum(bool(reading.of(Kind.SIDE)) for reading in readings),
     }
-    exact = sum(fact.exact for fact in facts)
+    exact = sum(reading.exact for reading in readings)
     beside = ", ".join(f"{word} in {count}" for word, count in wrong.items())
-    return _figure("Exact findings", f"{exact} of {len(facts)}", beside)
+    name = "Exact findings" if whole else "Exact findings, of those shown"
+    return _figure(name, f"{exact} of {len(readings)}", beside)
 
 
 def _figure(name: str, value: str, *beside: str) -> Html:
@@ -155,49 +116,59 @@ def _figure(name: str, value: str, *beside: str) -> Html:
     return tag("div", tag("dt", name), tag("dd", value, class_="figure"), note)
 
 
-def scores_section(scores: Mapping[str, Any] | None) -> Html | None:
+def scores_section(page: Page) -> Html | None:
     """Every metric with its interval beside the trivial baselines, as plots and as a table."""
-    metrics = _intervals((scores or {}).get("metrics"))
+    scores = page.scores
+    metrics = estimates((scores or {}).get("metrics"))
     if scores is None or not metrics:
         return None
-    baselines = _baselines(scores)
-    plots = [
-        dot_plot(
-            metric_name(name),
-            [
-                Lane("drafts", *interval, ours=True),
-                *(Lane(_baseline_name(other), *values[name]) for other, values in baselines.items() if name in values),
-            ],
-        )
-        for name, interval in metrics.items()
-    ]
+    others = baselines(scores)
+    groups = metric_groups(metrics, lower_is_better(scores))
     count = scores.get("n")
     lead = "Dots with 95 % intervals (studies drawn again with replacement). " if _has_intervals(metrics) else ""
-    if baselines:
-        lead += "Gray: texts chosen without looking at any image. "
-    lead += "These scores say how alike two texts are, not whether a draft is right."
+    if others:
+        lead += "Gray: reports that nobody wrote for the image, such as one text for all. "
+    if "In words" in groups:
+        lead += "Scores of words say how alike two texts are, not whether a draft is right. "
+    if "In findings" in groups:
+        lead += "Findings are read out of both texts by rules."
     return tag(
         "section",
         tag("h2", "Scores of the drafts" + (f" ({_count(count, 'study', 'studies')})" if count else "")),
         tag("p", lead, class_="lead"),
-        tag("div", *plots, class_="plots"),
+        *(part for heading, names in groups.items() for part in _plots(heading, names, metrics, others)),
         _notes(scores),
         tag(
             "details",
             tag("summary", "All numbers, and how they were made"),
-            _scores_table(metrics, baselines),
+            _scores_table(metrics, others, [name for names in groups.values() for name in names], scores),
             _score_facts(scores),
         ),
         id="scores",
     )
 
 
-def _has_intervals(metrics: Mapping[str, Interval]) -> bool:
-    return any(low is not None for _, low, _ in metrics.values())
+def _plots(
+    heading: str, names: Iterable[str], metrics: Mapping[str, Estimate], others: Mapping[str, Mapping[str, Estimate]]
+) -> Iterator[Html]:
+    """The plots of one group of scores, below its heading."""
+    yield tag("h3", heading, class_="plots-title")
+    plots = [
+        dot_plot(
+            metric_name(name),
+            [
+                Lane("drafts", *metrics[name], ours=True),
+                *(Lane(baseline_name(other), *values[name]) for other, values in others.items() if name in values),
+            ],
+        )
+        for name in names
+        if is_plotted(name)
+    ]
+    yield tag("div", *plots, class_="plots")
 
 
-def _baseline_name(name: str) -> str:
-    return _BASELINE_NAMES.get(name, readable_name(name))
+def _has_intervals(metrics: Mapping[str, Estimate]) -> bool:
+    return any(value.low is not None for value in metrics.values())
 
 
 def _notes(scores: Mapping[str, Any]) -> Html | None:
@@ -209,34 +180,46 @@ def _notes(scores: Mapping[str, Any]) -> Html | None:
     return tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else None
 
 
-def _scores_table(metrics: Mapping[str, Interval], baselines: Mapping[str, Mapping[str, Interval]]) -> Html:
-    columns = {"drafts": metrics, **{_baseline_name(name): values for name, values in baselines.items()}}
-    head = tag("tr", tag("th", "Score", scope="col"), *(tag("th", name, scope="col") for name in columns))
+def _scores_table(
+    metrics: Mapping[str, Estimate],
+    others: Mapping[str, Mapping[str, Estimate]],
+    names: Iterable[str],
+    scores: Mapping[str, Any],
+) -> Html:
+    columns = {"drafts": metrics, **{baseline_name(name): values for name, values in others.items()}}
     rows = [
-        tag(
-            "tr",
-            tag("th", metric_name(name), scope="row"),
-            *(tag("td", *_cell(values.get(name))) for values in columns.values()),
-        )
-        for name in metrics
+        (directed_name(name, scores), [tag("td", *cell(values.get(name))) for values in columns.values()])
+        for name in names
     ]
-    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="numbers")
-    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="All scores")
+    return numbers_table(("Score", *columns), rows, label="All scores")
 
 
-def _cell(interval: Interval | None) -> tuple[str, ...]:
-    if interval is None:
+def directed_name(name: str, scores: Mapping[str, Any]) -> str:
+    """A score's name, and which way is better where that is down."""
+    return metric_name(name) + (", lower is better" if name in lower_is_better(scores) else "")
+
+
+def numbers_table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[Html]]], *, label: str) -> Html:
+    """A table in a box of its own, which scrolls where the screen is narrower than the numbers."""
+    body = [tag("tr", tag("th", name, scope="row"), *cells) for name, cells in rows]
+    top = tag("tr", *(tag("th", name, scope="col") for name in head))
+    table = tag("table", tag("thead", top), tag("tbody", *body), class_="numbers")
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=label)
+
+
+def cell(value: Estimate | None) -> tuple[str, ...]:
+    """A number with its interval, for a table."""
+    if value is None:
         return ("–",)
-    value, low, high = interval
-    digits = 1 if abs(value) >= 10 else 3
-    if low is None or high is None:
-        return (number(value, digits),)
-    return number(value, digits), tag("small", number(low, digits), "–", number(high, digits))
+    digits = 1 if abs(value.value) >= 10 else 3
+    if value.low is None or value.high is None:
+        return (number(value.value, digits),)
+    return number(value.value, digits), tag("small", number(value.low, digits), "–", number(value.high, digits))
 
 
 def _score_facts(scores: Mapping[str, Any]) -> Html:
     rows = [
-        (_baseline_name(str(name)), entry["report"])
+        (baseline_name(str(name)), entry["report"])
         for name, entry in (scores.get("baselines") or {}).items()
         if isinstance(entry.get("report"), str)
     ]
@@ -249,41 +232,75 @@ def _definitions(rows: Iterable[tuple[str, str]]) -> Html:
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in rows), class_="facts-list")
 
 
-def findings_section(table: FindingTable | None) -> Html | None:
-    """Micro-F1 beside constants, and a row per finding."""
+def findings_section(page: Page) -> Html | None:
+    """Micro-F1 beside baselines, and a row per finding: those given, or else the classes in the scores."""
+    table = page.findings or _classes_table(page.scores)
     if table is None:
         return None
-    low, high = table.micro_f1_interval or (None, None)
-    lanes = [Lane("drafts", table.micro_f1, low, high, ours=True)]
-    lanes += [Lane(readable_name(name), value) for name, value in table.constants.items()]
+    lanes = [Lane("drafts", *table.micro_f1, ours=True)]
+    lanes += [Lane(readable_name(name), *value) for name, value in table.constants.items()]
     plot = dot_plot("Micro-F1 over all findings", lanes)
-    head = tag(
-        "tr", *(tag("th", name, scope="col") for name in ("Finding", "In references", "Precision", "Recall", "F1"))
-    )
     rows = [
-        tag(
-            "tr",
-            tag("th", readable_name(row.name), scope="row"),
-            tag("td", number(row.support, 0)),
-            *(tag("td", tag("span", bar(share), number(share, 2), class_="share")) for share in _shares(row)),
+        (
+            readable_name(row.name),
+            [
+                tag("td", number(row.support, 0)),
+                *(tag("td", *_share(share)) for share in (row.precision, row.recall, row.f1)),
+            ],
         )
         for row in table.findings
     ]
-    numbers = tag("table", tag("thead", head), tag("tbody", *rows), class_="numbers findings") if rows else None
-    lead = "Findings read out of drafts and of references. Gray: the same findings written for every study."
-    beside = None
-    if numbers is not None:
-        beside = tag("div", numbers, class_="scroll", tabindex="0", role="region", aria_label="Scores per finding")
+    head = ("Finding", "In references", "Precision", "Recall", "F1")
+    beside = numbers_table(head, rows, label="Scores per finding") if rows else None
     return tag(
         "section",
-        tag("h2", "Findings"),
-        tag("div", tag("div", tag("p", lead, class_="lead"), plot), beside, class_="findings-grid"),
+        tag("h2", _PARTS["findings"]),
+        tag("p", table.lead, class_="lead"),
+        tag("div", tag("div", plot), beside, class_="findings-grid"),
         id="findings",
     )
 
 
-def _shares(row: Any) -> tuple[float | None, float | None, float | None]:
-    return row.precision, row.recall, row.f1
+def _classes_table(scores: Mapping[str, Any] | None) -> FindingTable | None:
+    """CheXpert's observations as the scores have them; None where they have none."""
+    classes = (scores or {}).get("classes") or {}
+    micro = estimates((scores or {}).get("metrics")).get("f1_14_micro")
+    if not classes or micro is None:
+        return None
+    rows = []
+    for name, policies in classes.items():
+        found = policies["open_negative"]
+        asserted, support = bool(found["asserted"]), bool(found["support"])
+        rows.append(
+            FindingScore(
+                str(name),
+                estimate(found["precision"]) if asserted else None,
+                estimate(found["recall"]) if support else None,
+                estimate(found["f1"]) if asserted or support else None,
+                int(found["support"]),
+            )
+        )
+    others = {
+        baseline_name(name): values["f1_14_micro"]
+        for name, values in baselines(scores or {}).items()
+        if "f1_14_micro" in values
+    }
+    lead = (
+        "The 14 observations of CheXpert, read by rules out of drafts and references; what a report leaves open counts "
+        "as not asserted. A dash: nothing to count. Where a finding is in few references, the line on its bar is long: "
+        "little is known."
+    )
+    return FindingTable(tuple(rows), micro, others, lead)
+
+
+def _share(value: Estimate | None) -> tuple[Html, ...]:
+    """A bar, its number, and the interval below them."""
+    if value is None:
+        return (tag("span", bar(None), number(None), class_="share"),)
+    shown = tag("span", bar(*value), number(value.value, 2), class_="share")
+    if value.low is None or value.high is None:
+        return (shown,)
+    return shown, tag("small", number(value.low, 2), "–", number(value.high, 2))
 
 
 def curve_section(curve: Curve | None) -> Html | None:

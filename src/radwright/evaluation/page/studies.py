@@ -1,82 +1,117 @@
-"""A row per study: its images, the reference and the draft side by side, and what the draft got right and wrong."""
+"""A row per study: its images, the reference and the draft with their findings marked, and the tools to browse them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from radwright.errors import RadwrightError
-from radwright.evaluation.page.compare import FindingFacts, Sentence, compare_sentences
-from radwright.evaluation.page.content import DraftedStudy, PageView
+from radwright.evaluation.marks import Fact, Kind, Mark, Reading
+from radwright.evaluation.page.content import DraftedStudy, Page, PageView
 from radwright.evaluation.page.html import Html, join, number, plain, tag
 from radwright.evaluation.page.images import data_uri
-from radwright.evaluation.page.sections import metric_name, readable_name
+from radwright.evaluation.page.names import lower_is_better, metric_name
+from radwright.findings.ontology import concept
 
-_F1, _SCORE = "f1", "score"
-_FILTERS = {"fabricated": "Fabricated", "missed": "Missed", "described": "Described otherwise", "exact": "Exact"}
-"""Attribute of FindingFacts -> the name of its filter."""
+_ERRORS, _SCORE = "errors", "score"
+_NUM_IN_HEAD = 4
+_FILTERS = {
+    "fabricated": "Fabricated",
+    "missed": "Missed",
+    "side": "Side error",
+    "described": "Described otherwise",
+    "exact": "Exact",
+}
+_SIGNS: Mapping[Kind, tuple[str, str]] = {
+    Kind.FLIPPED: ("⇄", "contradicted"),
+    Kind.FABRICATED: ("✕", "fabricated"),
+    Kind.MISSED: ("○", "missed"),
+    Kind.SIDE: ("↔", "other side"),
+    Kind.DESCRIBED: ("≠", "described otherwise"),
+    Kind.IMPRECISE: ("≈", "imprecise"),
+    Kind.COMPARISON: ("↺", "comparison without a prior"),
+    Kind.OPEN: ("?", "left open"),
+    Kind.SUPPORTED: ("✓", "supported"),
+    Kind.DENIED: ("−", "denied by both"),
+}
+_LEGEND: Mapping[Kind, str] = {
+    Kind.SUPPORTED: "in both reports",
+    Kind.FABRICATED: "only in the draft",
+    Kind.MISSED: "only in the reference",
+    Kind.FLIPPED: "one asserts, the other denies it",
+    Kind.SIDE: "on another side",
+    Kind.DESCRIBED: "another zone, size or change",
+    Kind.IMPRECISE: "by a broader or kindred name",
+    Kind.COMPARISON: "with an earlier examination that there is not",
+    Kind.OPEN: "left open by one of them",
+    Kind.DENIED: "denied by both",
+}
 
 
-def studies_section(studies: Sequence[DraftedStudy], facts: Sequence[FindingFacts | None]) -> Html | None:
+def studies_section(page: Page) -> Html | None:
     """All rows, with the tools to filter, search and sort them (they show where scripts run)."""
+    studies = page.studies
     if not studies:
         return None
-    keys = _sort_keys(studies, facts)
-    rows = [
-        _row(place, study, found, keys)
-        for place, (study, found) in enumerate(zip(studies, facts, strict=True), start=1)
-    ]
+    keys = _sort_keys(studies)
+    classes = sorted(
+        {name for study in studies if study.reading for fact in study.reading.facts for name in fact.classes}
+    )
+    places = {name: place for place, name in enumerate(classes)}
     return tag(
         "section",
         tag("h2", "Drafts, study by study"),
-        _legend(studies, facts),
-        _tools(len(studies), keys, facts),
-        tag("div", *rows, id="rows"),
+        tag("p", page.shown, class_="lead") if page.shown else None,
+        _legend(studies),
+        _tools(page, keys, classes),
+        tag("div", *(_row(place, study, keys, places) for place, study in enumerate(studies, start=1)), id="rows"),
         tag("p", "No study fits the filter.", id="none", hidden=True),
         id="studies",
     )
 
 
-def _sort_keys(studies: Iterable[DraftedStudy], facts: Iterable[FindingFacts | None]) -> dict[str, str]:
+def _sort_keys(studies: Iterable[DraftedStudy]) -> dict[str, str]:
     """Key -> name of everything that rows can be sorted by."""
     keys = {}
-    if any(found is not None for found in facts):
-        keys[_F1] = "findings F1"
+    if any(study.reading is not None for study in studies):
+        keys[_ERRORS] = "wrong findings"
     if any(study.score is not None for study in studies):
         keys[_SCORE] = "log-probability"
     names = dict.fromkeys(name for study in studies for name in study.metrics)
     return keys | {f"metric:{name}": metric_name(name) for name in names}
 
 
-def _values(study: DraftedStudy, found: FindingFacts | None) -> dict[str, float]:
+def _values(study: DraftedStudy) -> dict[str, float]:
     values = {f"metric:{name}": value for name, value in study.metrics.items()}
-    if found is not None:
-        values[_F1] = found.f1
+    if study.reading is not None:
+        values[_ERRORS] = study.reading.num_errors
     if study.score is not None:
         values[_SCORE] = study.score
     return values
 
 
-def _legend(studies: Iterable[DraftedStudy], facts: Iterable[FindingFacts | None]) -> Html | None:
-    entries = []
-    if any(study.reference is not None for study in studies):
-        entries += [
-            tag("span", tag("span", "Sentence", class_="same"), " of the draft that is also in the reference"),
-            tag("span", tag("mark", "Sentence", class_="new"), " of the draft that is not in the reference"),
-            tag("span", tag("mark", "Sentence", class_="absent"), " of the reference that is not in the draft"),
-            tag("span", tag("mark", tag("b", "words"), class_="new"), " that differ from the nearest sentence"),
-        ]
-    if any(found is not None for found in facts):
-        entries.append(
-            tag("span", "Findings are compared by meaning, sentences word for word: other words can be right.")
-        )
-    return tag("p", *entries, class_="legend") if entries else None
+def _legend(studies: Iterable[DraftedStudy]) -> Html | None:
+    shown = {mark.kind for study in studies if (read := study.reading) for mark in (*read.reference, *read.draft)}
+    if not shown:
+        return None
+    entries = [
+        tag("span", _marked("comparison" if kind is Kind.COMPARISON else "finding", kind), f" {meaning}")
+        for kind, meaning in _LEGEND.items()
+        if kind in shown
+    ]
+    note = (
+        "Findings are read by rules out of both reports, and the reference is not all that is in the image: a finding "
+        "marked as fabricated can be there. What is left open counts as neither right nor wrong."
+    )
+    return join([tag("p", *entries, class_="legend"), tag("p", note, class_="legend")])
 
 
-def _tools(total: int, keys: Mapping[str, str], facts: Sequence[FindingFacts | None]) -> Html:
+def _tools(page: Page, keys: Mapping[str, str], classes: Sequence[str]) -> Html:
+    studies = page.studies
+    total = len(studies)
+    flags = [_flags(study.reading) for study in studies]
     filters = [("all", "All", total)]
-    known = [found for found in facts if found is not None]
-    if known:
-        filters += [(flag, name, sum(flag in _flags(found) for found in known)) for flag, name in _FILTERS.items()]
+    if any(study.reading is not None for study in studies):
+        filters += [(flag, name, sum(flag in found for found in flags)) for flag, name in _FILTERS.items()]
     choices = [
         tag(
             "label",
@@ -85,19 +120,16 @@ def _tools(total: int, keys: Mapping[str, str], facts: Sequence[FindingFacts | N
         )
         for value, name, count in filters
     ]
-    orders = [tag("option", "order of the run", value="")]
-    for key, name in keys.items():
-        orders.append(tag("option", f"{name}, lowest first", value=f"{key} up"))
-        orders.append(tag("option", f"{name}, highest first", value=f"{key} down"))
     return tag(
         "div",
         tag("fieldset", tag("legend", "Show"), *choices) if len(choices) > 1 else None,
+        _class_choice(classes) if classes else None,
+        tag("label", tag("span", "Sort by "), _order_choice(page, keys)),
         tag(
             "label",
             tag("span", "Search "),
             tag("input", type="search", id="search", autocomplete="off", placeholder="words or id"),
         ),
-        tag("label", tag("span", "Sort by "), tag("select", *orders, id="sort")),
         tag("output", f"{total} of {total}", id="count", aria_live="polite"),
         tag(
             "span",
@@ -115,52 +147,98 @@ def _tools(total: int, keys: Mapping[str, str], facts: Sequence[FindingFacts | N
     )
 
 
-def _flags(found: FindingFacts | None) -> list[str]:
-    return [flag for flag in _FILTERS if found is not None and getattr(found, flag)]
+def _class_choice(classes: Sequence[str]) -> Html:
+    options = [tag("option", "any", value="")]
+    options += [tag("option", name, value=str(place)) for place, name in enumerate(classes)]
+    return tag("label", tag("span", "Finding "), tag("select", *options, id="class"))
 
 
-def _row(place: int, study: DraftedStudy, found: FindingFacts | None, keys: Mapping[str, str]) -> Html:
-    name = f"study-{place}"
-    values = _values(study, found)
-    draft = compare_sentences(study.draft, study.reference)
-    sides = [_report("Draft", study.draft, draft, "new")]
-    if study.reference is not None:
-        sides.insert(
-            0, _report("Reference", study.reference, compare_sentences(study.reference, study.draft), "absent")
+def _order_choice(page: Page, keys: Mapping[str, str]) -> Html:
+    first = None
+    if page.worst_first is not None and f"metric:{page.worst_first}" in keys:
+        first = f"metric:{page.worst_first} {'down' if page.worst_first in lower_is_better(page.scores) else 'up'}"
+    orders = [tag("option", "order of the run", value="", selected=first is None)]
+    for key, name in keys.items():
+        for direction, words in (("up", "lowest first"), ("down", "highest first")):
+            value = f"{key} {direction}"
+            orders.append(tag("option", f"{name}, {words}", value=value, selected=value == first))
+    return tag("select", *orders, id="sort")
+
+
+def _flags(reading: Reading | None) -> list[str]:
+    """The filters that a study fits."""
+    if reading is None:
+        return []
+    fits = {
+        "fabricated": reading.fabricated,
+        "missed": reading.missed,
+        "side": reading.of(Kind.SIDE),
+        "described": reading.of(Kind.DESCRIBED),
+        "exact": reading.exact,
+    }
+    return [flag for flag in _FILTERS if fits[flag]]
+
+
+def _class_flags(reading: Reading | None, places: Mapping[str, int]) -> list[str]:
+    """``all:3``, ``missed:3``: the filters that a study fits by a finding of class number 3."""
+    if reading is None:
+        return []
+    facts: dict[str, Sequence[Fact]] = {
+        "all": reading.facts,
+        "fabricated": reading.fabricated,
+        "missed": reading.missed,
+        "side": reading.of(Kind.SIDE),
+        "described": reading.of(Kind.DESCRIBED),
+        "exact": reading.facts if reading.exact else (),
+    }
+    return list(
+        dict.fromkeys(
+            f"{flag}:{places[name]}" for flag, found in facts.items() for fact in found for name in fact.classes
         )
+    )
+
+
+def _row(place: int, study: DraftedStudy, keys: Mapping[str, str], classes: Mapping[str, int]) -> Html:
+    name = f"study-{place}"
+    values = _values(study)
+    reading = study.reading
+    sides = [_report("Draft", study.draft, reading.draft if reading else ())]
+    if study.reference is not None:
+        sides.insert(0, _report("Reference", study.reference, reading.reference if reading else ()))
     return tag(
         "article",
         tag(
             "header",
             tag("h3", tag("bdi", study.study_id), id=f"{name}-name"),
-            _verdict(found),
+            _verdict(reading),
             _own_scores(values, keys),
         ),
         tag("div", *(_view(view, study.study_id) for view in study.views), class_="views") if study.views else None,
         tag("div", *sides, class_="reports"),
-        _facts(found),
+        _facts(reading),
         id=name,
         class_="study" if study.views else "study without-views",
         tabindex="0",
         aria_labelledby=f"{name}-name",
-        data_flags=" ".join(_flags(found)),
+        data_flags=" ".join([*_flags(reading), *_class_flags(reading, classes)]),
         data_values=" ".join(plain(values[key]) if key in values else "-" for key in keys),
     )
 
 
-def _verdict(found: FindingFacts | None) -> Html | None:
-    if found is None:
+def _verdict(reading: Reading | None) -> Html | None:
+    if reading is None:
         return None
-    if found.exact:
-        text = "exact findings" if found.right else "exact: no finding in either report"
-        return tag("p", tag("span", f"✓ {text}", class_="tag right"), class_="verdict")
-    counts = (
-        ("right", "✓", "right", len(found.right)),
-        ("described", "≠", "described otherwise", len(found.described)),
-        ("missed", "○", "missed", len(found.missed)),
-        ("fabricated", "✕", "fabricated", len(found.fabricated)),
-    )
-    tags = [tag("span", f"{sign} {count} {word}", class_=f"tag {kind}") for kind, sign, word, count in counts if count]
+    if reading.exact:
+        text = "exact findings" if reading.facts else "exact: no finding in either report"
+        return tag("p", tag("span", f"✓ {text}", class_="tag supported"), class_="verdict")
+    counts = [(kind, len(reading.of(kind))) for kind in _SIGNS if kind not in {Kind.SUPPORTED, Kind.DENIED}]
+    counts.append((Kind.COMPARISON, reading.num_comparisons))
+    tags = [
+        tag("span", f"{sign} {count} {word}", class_=f"tag {kind}")
+        for kind, count in counts
+        if count
+        for sign, word in [_SIGNS[kind]]
+    ]
     return tag("p", *tags, class_="verdict")
 
 
@@ -168,8 +246,8 @@ def _own_scores(values: Mapping[str, float], keys: Mapping[str, str]) -> Html | 
     shown = [
         tag("span", f"{name} ", number(values[key], 1 if key == _SCORE or abs(values[key]) >= 10 else 2))
         for key, name in keys.items()
-        if key in values
-    ]
+        if key in values and key != _ERRORS
+    ][:_NUM_IN_HEAD]
     return tag("p", *shown, class_="own-scores") if shown else None
 
 
@@ -186,63 +264,53 @@ def _view(view: PageView, study_id: str) -> Html:
             height=str(height),
             alt=f"{view.position} radiograph of {study_id}",
             decoding="async",
+            loading="lazy",
         )
     return tag("figure", picture, tag("figcaption", view.position))
 
 
-def _report(title: str, text: str, sentences: Sequence[Sentence], mark: str) -> Html:
-    compared = [sentence for sentence in sentences if sentence.shared is not None]
-    shared = sum(bool(sentence.shared) for sentence in compared)
-    other = "draft" if title == "Reference" else "reference"
-    note = f"{shared} of {len(compared)} sentences also in the {other}" if compared else None
-    lines: list[list[Html]] = []
-    for sentence in sentences:
-        if sentence.starts_line or not lines:
-            lines.append([])
-        lines[-1].append(_sentence(sentence, mark))
-    body = [tag("p", join(_spaced(line)), dir="auto") for line in lines]
+def _report(title: str, text: str, marks: Sequence[Mark]) -> Html:
     if not text.strip():
-        body = [tag("p", "The text is empty.", class_="empty")]
-    return tag("div", tag("h4", title, tag("small", note) if note else None), *body, class_=f"report {title.lower()}")
+        body = tag("p", "The text is empty.", class_="empty")
+    else:
+        body = tag("p", *_pieces(text, marks), dir="auto", class_="text")
+    return tag("div", tag("h4", title), body, class_=f"report {title.lower()}")
 
 
-def _spaced(parts: Sequence[Html]) -> Iterable[str]:
-    for place, part in enumerate(parts):
-        if place:
-            yield " "
-        yield part
+def _pieces(text: str, marks: Iterable[Mark]) -> Iterator[str]:
+    """The text, its marked words as elements; nothing of it is lost or moved."""
+    end = 0
+    for mark in marks:
+        yield text[end : mark.start]
+        yield _marked(text[mark.start : mark.end], mark.kind, mark.notes)
+        end = mark.end
+    yield text[end:]
 
 
-def _sentence(sentence: Sentence, mark: str) -> Html:
-    pieces = [tag("b", text) if differs else tag("span", text) for text, differs in sentence.pieces]
-    inner = join(_spaced(pieces)) if len(pieces) > 1 else join(text for text, _ in sentence.pieces)
-    if sentence.shared is None:
-        return inner
-    return tag("span", inner, class_="same") if sentence.shared else tag("mark", inner, class_=mark)
+def _marked(words: str, kind: Kind, notes: Sequence[str] = ()) -> Html:
+    """Marked words: a sign and a line drawn by the style, and the judgement for those who do not see them."""
+    spoken = f"[{_SIGNS[kind][1]}] "
+    return tag("mark", tag("span", spoken, class_="spoken"), words, class_=kind.value, title="\n".join(notes) or None)
 
 
-def _facts(found: FindingFacts | None) -> Html | None:
-    """The findings by name: what was right, described otherwise, missed, fabricated."""
-    if found is None:
+def _facts(reading: Reading | None) -> Html | None:
+    """The findings by name, the gravest first."""
+    if reading is None or not reading.facts:
         return None
-    groups = (
-        ("fabricated", "✕ Fabricated", [_said(name, said) for name, said in found.fabricated]),
-        ("missed", "○ Missed", [_said(name, said) for name, said in found.missed]),
-        ("described", "≠ Described otherwise", [_otherwise(*entry) for entry in found.described]),
-        ("right", "✓ Right", [_said(name, said) for name, said in found.right]),
-    )
-    shown = [
-        tag("div", tag("dt", title), *(tag("dd", finding) for finding in findings), class_=kind)
-        for kind, title, findings in groups
-        if findings
-    ]
-    return tag("dl", *shown, class_="facts") if shown else None
+    groups = []
+    for kind, (sign, word) in _SIGNS.items():
+        if found := reading.of(kind):
+            title = tag("dt", f"{sign} {word.capitalize()}")
+            groups.append(tag("div", title, *(tag("dd", _said(fact)) for fact in found), class_=kind.value))
+    return tag("dl", *groups, class_="facts")
 
 
-def _said(name: str, said: str) -> Html:
-    return join([readable_name(name), tag("small", f" {said}") if said else None])
-
-
-def _otherwise(name: str, reference: str, draft: str) -> Html:
-    said = f" {reference or 'no details'} → {draft or 'no details'}"
-    return join([readable_name(name), tag("small", said)])
+def _said(fact: Fact) -> Html:
+    """``effusion`` with what the reports say of it: one text, or the reference's → the draft's."""
+    if fact.kind is Kind.IMPRECISE:
+        details = " in the draft" if fact.asserted else " in the reference"
+    elif fact.kind in {Kind.FLIPPED, Kind.SIDE, Kind.DESCRIBED, Kind.OPEN}:
+        details = f" {fact.reference or 'asserted'} → {fact.draft or 'asserted'}"
+    else:
+        details = f" {fact.draft if fact.asserted else fact.reference}".rstrip()
+    return join([concept(fact.concept).name, tag("small", details) if details else None])

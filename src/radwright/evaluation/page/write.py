@@ -10,8 +10,8 @@ from pathlib import Path
 
 from radwright.data.files import atomic_file, output_errors
 from radwright.errors import ScoringError
-from radwright.evaluation.page.compare import Variety, compare_findings
 from radwright.evaluation.page.content import Page
+from radwright.evaluation.page.groups import groups_section
 from radwright.evaluation.page.html import Html, join, tag
 from radwright.evaluation.page.sections import (
     WARNING,
@@ -24,6 +24,7 @@ from radwright.evaluation.page.sections import (
     scores_section,
 )
 from radwright.evaluation.page.studies import studies_section
+from radwright.evaluation.page.variety import Variety
 from radwright.evaluation.reports import name_some
 
 
@@ -31,7 +32,7 @@ def write_page(path: Path, page: Page) -> None:
     """Write the page as one HTML file; folders above it are made, and a kill leaves no half page.
 
     Raises:
-        ScoringError: a study is given twice, or only one of its two sets of findings.
+        ScoringError: a study is given twice.
         OutputError: the file cannot be written.
     """
     text = render_page(page)
@@ -45,17 +46,17 @@ def render_page(page: Page) -> str:
     """The page's HTML; the same page gives the same text.
 
     Raises:
-        ScoringError: a study is given twice, or only one of its two sets of findings.
+        ScoringError: a study is given twice.
     """
     _check(page)
-    facts = [compare_findings(study) for study in page.studies]
     variety = Variety.scored(page.scores) or (Variety.of(page.studies) if page.studies else None)
     parts = {
-        "scores": scores_section(page.scores),
-        "findings": findings_section(page.findings),
+        "scores": scores_section(page),
+        "findings": findings_section(page),
+        "groups": groups_section(page),
         "training": curve_section(page.curve),
         "run": run_section(page),
-        "studies": studies_section(page.studies, facts),
+        "studies": studies_section(page),
     }
     has_studies = parts["studies"] is not None
     body = [
@@ -64,7 +65,7 @@ def render_page(page: Page) -> str:
         tag(
             "main",
             alarm(variety),
-            at_a_glance(page, variety, facts),
+            at_a_glance(page, variety),
             *parts.values(),
         ),
         tag("footer", WARNING),
@@ -95,11 +96,6 @@ def _check(page: Page) -> None:
     twice = [study_id for study_id, count in Counter(study.study_id for study in page.studies).items() if count > 1]
     if twice:
         raise ScoringError(f"the page: {name_some(twice, 'study')} given more than once; leave the copies out")
-    for study in page.studies:
-        if (study.reference_findings is None) != (study.draft_findings is None):
-            raise ScoringError(
-                f"the page: study {study.study_id!r} has findings of only one of its two reports; give both or neither"
-            )
 
 
 def _own_file(name: str) -> Html:

@@ -149,7 +149,7 @@ class Network(nn.Module):
         out: Tensor = self.visual_dropout(self.visual_norm(tokens_IPD))
         return out
 
-    def pooled_features(self, batch: Batch) -> Tensor:
+    def image_features(self, batch: Batch) -> Tensor:
         """What the stem sees of each study, (B, 3 * C): the mean over patches for each view position, averaged over the
         views that have it; 0 where none has.
         """
