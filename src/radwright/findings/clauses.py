@@ -22,8 +22,10 @@ _ADJECTIVES = frozenset({"suspicious", "suspected", "questionable", "apparent", 
 """Cues of uncertainty that open no clause of their own."""
 _PARTICIPLES = frozenset({"concerning", "suspicious", "suggestive", "suggesting", "worrisome", "suggest"})
 """Cues of uncertainty that say what the finding before them would mean."""
+_CAUSES = frozenset({"due", "secondary"})
+"""First words of what names a cause: a negation does not reach it, an uncertainty does."""
 _DEVICE = "support_device"
-_LASTING = frozenset({"copd", "emphysema", "fibrosis", "bypass_surgery", "sternotomy", "surgical_clips"})
+_LASTING = frozenset({"copd", "emphysema", "fibrosis", "prior_surgery", "sternotomy", "surgical_clips"})
 """What a history of is still there."""
 
 
@@ -63,7 +65,10 @@ class Reading:
 
     def _end(self, index: int, phrase: Phrase) -> None:
         self._resume(index, phrase)
-        self.negation = self.uncertainty = None
+        self.negation = None
+        if self.sentence.words[phrase.first].text in _CAUSES:
+            return  # "may be vascular or due to adenopathy"
+        self.uncertainty = None
         self.not_now = False
         self.organs.clear()
         self.clause += 1
@@ -141,7 +146,7 @@ class Reading:
 
     def _assertion(self, index: int, phrase: Phrase) -> None:
         """A grade or change that opens a new statement right after a comma or "and" ends a negation."""
-        if self.sentence.words[phrase.first].text in ("has", "have"):
+        if self.sentence.words[phrase.first].text in ("has", "have", "is", "are"):
             self._verb(index, phrase)
         if self.negation is None or len(self.drafts) == self.num_before_cue or self.sentence.ahead(index, Kind.OR):
             return

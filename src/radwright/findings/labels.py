@@ -29,7 +29,13 @@ def chexpert_evidence(read: ReadReport) -> dict[str, Mention]:
 
 def _chexpert(read: ReadReport) -> dict[str, Mention | None]:
     known = concepts()
-    return _strongest(((known[mention.concept].chexpert, mention) for mention in read.mentions), CHEXPERT)
+    said = (mention for mention in read.mentions if not _is_half_clear(mention))
+    return _strongest(((known[mention.concept].chexpert, mention) for mention in said), CHEXPERT)
+
+
+def _is_half_clear(mention: Mention) -> bool:
+    """ "The left lung is clear" says nothing of the other one."""
+    return mention.concept == "lung_opacity" and mention.status is Status.ABSENT and len(mention.sides) == 1
 
 
 def _strongest(pairs: Iterable[tuple[str, Mention]], names: tuple[str, ...]) -> dict[str, Mention | None]:

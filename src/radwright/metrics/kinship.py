@@ -19,6 +19,8 @@ DISTANT = 0.25
 
 SIBLINGS = {"airspace_disease": KINDRED, "lung_lesion": KINDRED, "lung_opacity": DISTANT}
 """Broader concept -> how far its kinds stand for each other; kinds of other concepts (devices, bones) do not."""
+APART = frozenset({"lung_lesion"})
+"""Broader concepts whose kinds stand for nothing outside: a nodule is not half told by a consolidation."""
 NEIGHBOURS: tuple[frozenset[str], ...] = tuple(
     map(
         frozenset,
@@ -41,7 +43,7 @@ NEIGHBOURS: tuple[frozenset[str], ...] = tuple(
             ("hilar_enlargement", "lymphadenopathy"),
             ("enlarged_cardiomediastinum", "lymphadenopathy"),
             ("fracture", "compression_deformity"),
-            ("sternotomy", "sternal_wires", "bypass_surgery"),
+            ("sternotomy", "sternal_wires", "prior_surgery"),
         ),
     )
 )
@@ -62,8 +64,10 @@ def tells(said: str, meant: str) -> float:
         grades.append(BROADER if above[0] == said else MUCH_BROADER)
     if any({said, meant} <= group for group in NEIGHBOURS):
         grades.append(KINDRED)
-    common = next((name for name in above if name in ancestors(said)), "")
-    grades.append(SIBLINGS.get(common, 0.0))
+    ours, theirs = {said, *ancestors(said)}, {meant, *above}
+    if not APART & (ours ^ theirs):
+        common = next((name for name in above if name in ours), "")
+        grades.append(SIBLINGS.get(common, 0.0))
     return max(grades)
 
 

@@ -20,7 +20,7 @@ pneumonia"); ours."""
 CHANGES = frozenset({"new", "worse", "better"})
 """What ``Mention.change`` says of a finding that is not as it was."""
 _DIRECTION = {"new": "worse"}
-_WITHOUT_ZONES = frozenset({"support_device", "bone_abnormality"})
+_WITHOUT_ZONES = frozenset({"support_device", "bone_abnormality", "prior_surgery"})
 CACHED_REPORTS = 1 << 14
 
 
