@@ -12,6 +12,7 @@ import pytest
 from radwright.cli.main import main
 from radwright.evaluation.bootstrap import draw_counts
 from radwright.evaluation.class_table import class_table
+from radwright.evaluation.page import Page, render_page
 from radwright.evaluation.reports import read_reports
 from radwright.evaluation.score import Evaluation, score
 from radwright.findings import VERSION
@@ -47,6 +48,24 @@ def test_every_class_has_its_support_and_scores_under_both_policies(evaluation: 
     plain = evaluation.plain()["classes"]
     assert plain["Cardiomegaly"]["open_negative"]["support"] == 3
     assert set(plain["Edema"]["open_positive"]) == {"support", "asserted", "precision", "recall", "f1"}
+
+
+@pytest.mark.parametrize(("num_asserting", "silent"), [(0, True), (1, True), (2, False), (10, False)])
+def test_drafts_that_hardly_assert_anything_raise_the_alarm(num_asserting: int, silent: bool) -> None:
+    references = {f"s{k}": ABNORMAL if k < 10 else NORMAL for k in range(20)}
+    drafts = {f"s{k}": f"{ABNORMAL if k < num_asserting else NORMAL} Rib {k} is normal." for k in range(20)}
+    found = score(drafts, references, num_resamples=5)
+    assert found.asserting is not None
+    assert (found.asserting.drafts, found.asserting.references) == (num_asserting, 10)
+    assert any(note.startswith("silent: ") for note in found.notes) == silent
+    assert ("Silence alarm" in render_page(Page("t", scores=found.plain()))) == silent
+
+
+def test_normal_references_are_no_reason_for_an_alarm() -> None:
+    normal = {f"s{k}": NORMAL for k in range(20)}
+    assert not score(normal, normal, num_resamples=5).notes[1:]
+    found = score(normal, normal, metrics=["bleu"], num_resamples=5)
+    assert found.asserting is None
 
 
 def test_intervals_of_classes_are_those_of_the_texts_scored_anew() -> None:

@@ -12,6 +12,8 @@ from radwright.findings.ontology import CHEXPERT
 from radwright.metrics.base import FloatArray
 from radwright.metrics.clinical import POLICIES, class_counts, class_scores
 
+_PATHOLOGY = [place for place, name in enumerate(CHEXPERT) if name != "No Finding"]
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyScores:
@@ -56,6 +58,44 @@ class ClassScores:
     def plain(self) -> dict[str, Any]:
         """As JSON-able values."""
         return {"open_negative": self.open_negative.plain(), "open_positive": self.open_positive.plain()}
+
+
+SILENT_SHARE = 0.2
+"""Drafts that assert something in fewer than this share of as many studies as the references do are silent."""
+FEWEST_ASSERTING = 5
+"""References with a finding that are needed to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asserting:
+    """In how many studies anything is asserted at all, of CheXpert's observations but "No Finding".
+
+    Attributes:
+        num_studies: studies looked at.
+        drafts: studies whose draft asserts something.
+        references: studies whose reference does.
+    """
+
+    num_studies: int
+    drafts: int
+    references: int
+
+    @property
+    def silent(self) -> bool:
+        """The alarm: the references assert findings, and the drafts hardly ever do."""
+        return self.references >= FEWEST_ASSERTING and self.drafts < SILENT_SHARE * self.references
+
+    def plain(self) -> dict[str, int | bool]:
+        """As JSON-able values."""
+        counts = {"num_studies": self.num_studies, "drafts": self.drafts, "references": self.references}
+        return {**counts, "silent": self.silent}
+
+
+def count_asserting(rows: FloatArray) -> Asserting:
+    """Count over the (n, 89) rows of ``ClinicalF1``; what is left open does not count."""
+    right, fabricated, missed = np.moveaxis(class_counts(rows)[:, 0, _PATHOLOGY], -1, 0)
+    drafts, references = ((right + other).any(axis=-1).sum() for other in (fabricated, missed))
+    return Asserting(len(rows), int(drafts), int(references))
 
 
 def class_table(rows: FloatArray, counts: FloatArray) -> tuple[ClassScores, ...]:

@@ -13,7 +13,7 @@ from radwright.errors import MissingExtraError, ScoringError
 from radwright.evaluation.baselines import Baseline, Drafts, choose_constants, constant_baseline, random_reports
 from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences, score_with_intervals
 from radwright.evaluation.chosen import user_cache_folder
-from radwright.evaluation.class_table import ClassScores, class_table
+from radwright.evaluation.class_table import Asserting, ClassScores, class_table, count_asserting
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
 from radwright.evaluation.groups import GroupScores, Members, score_groups
 from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS, count_unscored, find_weighted_metrics
@@ -56,6 +56,7 @@ class Evaluation:
         study_rows: per study its own scores and lengths, in the order of ``study_ids``.
         notes: what a reader of the numbers should know.
         classes: CheXpert's observations, one by one, each with its support; empty without the metric ``clinical``.
+        asserting: in how many studies drafts and references assert anything; None without the metric ``clinical``.
         groups: fact -> group of studies -> scores of its drafts.
         lower_is_better: names of the scores that count errors.
     """
@@ -72,6 +73,7 @@ class Evaluation:
     study_rows: tuple[dict[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     classes: tuple[ClassScores, ...] = ()
+    asserting: Asserting | None = None
     groups: dict[str, dict[str, GroupScores]] = field(default_factory=dict)
     lower_is_better: tuple[str, ...] = ()
 
@@ -99,6 +101,7 @@ class Evaluation:
             "without_reference": list(self.without_reference),
             "notes": list(self.notes),
             "classes": {found.name: found.plain() for found in self.classes},
+            "asserting": None if self.asserting is None else self.asserting.plain(),
             "groups": {
                 fact: {name: group.plain() for name, group in groups.items()} for fact, groups in self.groups.items()
             },
@@ -181,6 +184,13 @@ def score(
             f"collapsed: one draft was given to {diversity.most_common_share:.0%} of the studies "
             f"({diversity.num_distinct} distinct drafts for {diversity.num_reports} studies)"
         )
+    clinical = _clinical_rows(found, rows)
+    asserting = None if clinical is None else count_asserting(clinical)
+    if asserting is not None and asserting.silent:
+        notes.append(
+            f"silent: the drafts assert a finding in {asserting.drafts} of {asserting.num_studies} studies, the "
+            f"references in {asserting.references}; a model that calls nearly everyone normal is of no use to a reader"
+        )
     return Evaluation(
         study_ids=texts.study_ids,
         signature=make_signature(rules, vocabulary, texts, found, num_resamples, seed),
@@ -193,7 +203,8 @@ def score(
         without_reference=texts.without_reference,
         study_rows=_study_rows(found, rows, texts),
         notes=tuple(notes),
-        classes=_classes(found, rows, counts),
+        classes=() if clinical is None else class_table(clinical, counts),
+        asserting=asserting,
         groups=score_groups(groups or {}, found, rows, texts.study_ids, num_resamples=num_resamples, seed=seed),
         lower_is_better=tuple(
             name
@@ -325,12 +336,9 @@ def _intervals(metrics: Sequence[Metric], rows: Sequence[FloatArray], counts: Fl
     }
 
 
-def _classes(metrics: Sequence[Metric], rows: Sequence[FloatArray], counts: FloatArray) -> tuple[ClassScores, ...]:
-    """The table of classes, where the metric that counts them is among the metrics."""
-    for metric, statistics in zip(metrics, rows, strict=True):
-        if isinstance(metric, ClinicalF1):
-            return class_table(statistics, counts)
-    return ()
+def _clinical_rows(metrics: Sequence[Metric], rows: Sequence[FloatArray]) -> FloatArray | None:
+    """The rows of the metric that counts classes, where it is among the metrics."""
+    return next((each for metric, each in zip(metrics, rows, strict=True) if isinstance(metric, ClinicalF1)), None)
 
 
 def _study_rows(metrics: Sequence[Metric], rows: Sequence[FloatArray], texts: Texts) -> tuple[dict[str, float], ...]:

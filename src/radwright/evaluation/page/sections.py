@@ -48,6 +48,22 @@ def heading(page: Page, parts: Mapping[str, Html | None]) -> Html:
     )
 
 
+def silence_alarm(scores: Mapping[str, Any] | None) -> Html | None:
+    """The alarm of drafts that hardly assert anything, where there is cause."""
+    asserting = (scores or {}).get("asserting")
+    if not isinstance(asserting, Mapping) or not asserting.get("silent"):
+        return None
+    return tag(
+        "p",
+        tag("strong", "Silence alarm. "),
+        f"The drafts assert a finding in {asserting['drafts']} of {asserting['num_studies']} studies, the references ",
+        f"in {asserting['references']}. A model that calls nearly everyone normal is of no use to a reader, ",
+        "whatever its scores are.",
+        class_="alarm",
+        role="note",
+    )
+
+
 def alarm(variety: Variety | None) -> Html | None:
     """The collapse alarm, where there is cause."""
     if variety is None or not variety.collapsed:

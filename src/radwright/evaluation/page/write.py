@@ -22,6 +22,7 @@ from radwright.evaluation.page.sections import (
     heading,
     run_section,
     scores_section,
+    silence_alarm,
 )
 from radwright.evaluation.page.studies import studies_section
 from radwright.evaluation.page.variety import Variety
@@ -65,6 +66,7 @@ def render_page(page: Page) -> str:
         tag(
             "main",
             alarm(variety),
+            silence_alarm(page.scores),
             at_a_glance(page, variety),
             *parts.values(),
         ),
