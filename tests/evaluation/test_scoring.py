@@ -68,6 +68,35 @@ def test_values_are_the_metrics_own(evaluation: Evaluation) -> None:
                 assert row[name] == pytest.approx(float(value), abs=1e-12)
 
 
+EVERY_CLASS = [
+    "The heart and lungs are normal today.",
+    "The mediastinum is widened at the top.",
+    "There is moderate cardiomegaly once more.",
+    "A nodule is seen in the right lung.",
+    "Hazy opacity is noted at both bases.",
+    "There is mild pulmonary edema on this film.",
+    "A dense consolidation fills the left lower lobe.",
+    "Findings are those of a lobar pneumonia.",
+    "Bands of atelectasis lie at the right base.",
+    "A small pneumothorax is seen on the left.",
+    "There is a large pleural effusion on the right.",
+    "The pleural thickening is seen at the apex.",
+    "There is a fracture of the sixth left rib.",
+    "The endotracheal tube ends above the carina.",
+]
+
+
+def test_identical_texts_reach_the_maximum_of_every_score() -> None:
+    texts = {f"v{k}": text for k, text in enumerate(EVERY_CLASS)}
+    found = score(texts, texts, num_resamples=2)
+    maxima = {name: 0.0 if name in found.lower_is_better else 1.0 for name in found.metrics} | {
+        "cider": 10,
+        "chrf": 100,
+    }
+    assert len(maxima) > 30
+    assert {name: interval.value for name, interval in found.metrics.items()} == pytest.approx(maxima, abs=1e-9)
+
+
 def test_order_of_studies_changes_nothing(evaluation: Evaluation) -> None:
     again = score(
         dict(reversed(DRAFTS.items())),
