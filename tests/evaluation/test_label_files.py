@@ -117,3 +117,22 @@ def test_unknown_classes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "unknown classes 'nhi'" in said
     assert "nih" in said
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_an_input_is_never_overwritten_nor_anything_but_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "reports.jsonl")
+    before = path.read_bytes()
+    for out, message in (
+        (path, "is read by this very command"),
+        (tmp_path, "is a folder"),
+        (Path("/dev/null"), "is no regular file"),
+    ):
+        status, said = run(["label", str(path), "--out", str(out)], capsys)
+        assert (status, message in said) == (1, True), said
+    for option in ("--json", "--per-study"):
+        status, said = run(["score", str(path), "--references", str(path), option, str(path)], capsys)
+        assert (status, "is read by this very command" in said) == (1, True), said
+    assert path.read_bytes() == before
+    assert Path("/dev/null").is_char_device()

@@ -400,7 +400,7 @@ def test_command_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--split", "test"], "it has val"),
         (["--convention", "r2gen-iu"], "--train"),
         (["--train", str(tmp_path / "none.jsonl")], "none.jsonl: cannot be read"),
-        (["--json", str(tmp_path / "no" / "folder.json"), "--resamples", "5"], "cannot be written"),
+        (["--json", str(tmp_path / "drafts.jsonl" / "scores.json"), "--resamples", "5"], "cannot be written"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(common + arguments)

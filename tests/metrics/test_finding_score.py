@@ -73,7 +73,7 @@ EFFUSION = "There is a small left pleural effusion."
         (edited((EFFUSION, "")), {"missed": 1}),
         (edited(("There is a calcified granuloma.", "")), {"missed": 1}),
         (REFERENCE + " Rib fracture.", {"fabricated": 1}),
-        (REFERENCE + " Possible rib fracture.", {"fabricated": 1}),
+        (REFERENCE + " Possible rib fracture.", {}),
         (REFERENCE + " Unchanged since the prior study.", {"unsupported_comparisons": 1}),
         (edited((EFFUSION, "")) + " Rib fracture.", {"missed": 1, "fabricated": 1}),
         (edited(("No pneumothorax.", "")), {}),

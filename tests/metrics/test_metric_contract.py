@@ -45,7 +45,7 @@ REFERENCES = [
 PERFECT = [
     "there is a large left basal pleural effusion , new since the prior study . lungs are otherwise clear .",
     "there is mild left atelectasis . no cardiomegaly . no pneumothorax .",
-    "the heart is enlarged . atelectasis is not seen . pneumonia is possible .",
+    "the heart is enlarged . atelectasis is not seen . there is consolidation . pneumonia is possible .",
     "there is a small right apical pleural effusion with pulmonary edema .",
 ]
 # Cosines, and what is rescaled or an error's estimate, have no floor at 0.

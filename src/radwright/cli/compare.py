@@ -26,7 +26,9 @@ def compare(
     metrics: str | None = typer.Option(
         None,
         "--metrics",
-        help="Metrics, separated by commas, all of whose scores are compared; else a dozen of the usual ones.",
+        help="Metrics, separated by commas, all of whose scores are compared; else bleu_1, bleu_4, rouge_l, cider, "
+        "meteor15_es, chrf, f1_14_micro, f1_14_example, f1_5_micro, fabricated, missed, finding_score.",
+    ,
     ),
     level: float = typer.Option(0.05, help="Probability of calling any score different where none differs."),
     json_out: Path | None = typer.Option(None, "--json", help="JSON to write."),
@@ -46,6 +48,7 @@ def compare(
 
     N-gram scores say how alike texts are, not whether a draft is right: a radiologist must check every draft.
     """
+    from radwright.data.files import prepare_outputs
     from radwright.errors import ScoringError
     from radwright.evaluation.comparison import compare as compare_texts
     from radwright.evaluation.reports import read_reports
@@ -53,6 +56,7 @@ def compare(
     if first.exists() and second.exists() and first.samefile(second):
         raise ScoringError(f"{first}: is given as A and as B; give two systems' files of drafts")
     chosen = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    prepare_outputs((json_out,), (first, second, references, train))
     reference_file = read_reports(references)
     comparison = compare_texts(
         read_reports(first).reports(),
@@ -101,7 +105,7 @@ def _show(comparison: Comparison) -> None:
     table.add_column("", no_wrap=True)
     for heading in ("A", "B", "B − A\n95 % interval", "p", "p, Holm"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("better", no_wrap=True)
     for name, found in comparison.scores.items():
         table.add_row(name if found.higher_is_better else f"{name}\n[dim]lower is better[/dim]", *_cells(found))
     console.print(table)
@@ -119,7 +123,7 @@ def _cells(found: ScoreComparison) -> list[str]:
     digits = 1 if max(abs(found.a), abs(found.b)) >= 10 else 3
     difference = found.difference
     interval = f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
-    verdict = {None: "—", True: "B better", False: "A better"}[found.b_is_better]
+    verdict = {None: "—", True: "B", False: "A"}[found.b_is_better]
     return [
         f"{found.a:.{digits}f}",
         f"{found.b:.{digits}f}",

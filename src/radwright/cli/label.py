@@ -27,10 +27,12 @@ def label(
     from rich.table import Table
 
     from radwright.cli.progress import progress_bar
+    from radwright.data.files import prepare_outputs
     from radwright.evaluation.labels import SPANS_SUFFIX, find_class_list, label_to_file
     from radwright.evaluation.reports import read_reports
 
     chosen = find_class_list(classes)
+    prepare_outputs((out, out.with_name(out.name + SPANS_SUFFIX) if spans and out.name else None), (reports,))
     file = read_reports(reports)
     chosen_ids = file.reports(split)
     rows = [row for row in file.rows if row.study_id in chosen_ids]

@@ -69,6 +69,7 @@ def score(
 
     No score says whether a draft is right: a radiologist must check every draft.
     """
+    from radwright.data.files import prepare_outputs
     from radwright.errors import ScoringError
     from radwright.evaluation.reports import read_reports
     from radwright.evaluation.score import score as score_texts
@@ -77,6 +78,8 @@ def score(
     if len(others) < len(against):
         raise ScoringError("--against: two files of one name; the comparison is called by its file's name")
 
+    read = (predictions, references, train, constants_from, cider_from, *against)
+    prepare_outputs((per_study, json_out), read)
     reference_file = read_reports(references)
     choosing = read_reports(constants_from) if constants_from is not None else None
     evaluation = score_texts(

@@ -42,12 +42,40 @@ def why_not_written(error: Exception) -> str:
     if number is None and (found := re.search(r"\bos error (\d+)\b", str(error))):
         number = int(found[1])
     if number in {errno.ENOSPC, errno.EDQUOT}:
-        return "no space is left; free some and run the same command again, it goes on where it stopped"
+        return "no space is left; free some and run the same command again"
     if number == errno.EFBIG:
         return "the file would be larger than this system or its limits (ulimit -f) allow"
     if number in {errno.EROFS, errno.EACCES, errno.EPERM}:
         return f"{os.strerror(number)}; choose a folder that you may write to"
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def prepare_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Before the work: refuse outputs that cannot be what is wanted, and make the folders above them.
+
+    Args:
+        outputs: files that a command will write; None stands for one that is not asked for.
+        inputs: files that it reads.
+
+    Raises:
+        OutputError: an output is one of the inputs, or exists and is no regular file; or a folder cannot be made.
+    """
+    read = [path for path in inputs if path is not None and path.exists()]
+    for path in outputs:
+        if path is None:
+            continue
+        _check_replaceable(path)
+        if path.exists() and any(path.samefile(other) for other in read):
+            raise OutputError(f"{path}: is read by this very command; choose another file to write")
+        with output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    if not path.name or path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file to write")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is no regular file, and would be replaced by one; choose another name")
 
 
 class AtomicFile:
@@ -61,6 +89,7 @@ class AtomicFile:
     """
 
     def __init__(self, path: Path) -> None:
+        _check_replaceable(path)
         self.path = path
         self._temporary = path.with_name(TEMPORARY_PREFIX + path.name)
         with output_errors(path):

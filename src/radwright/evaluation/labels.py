@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from radwright.data.files import atomic_file, json_line, output_errors
+from radwright.data.files import atomic_file, json_line
 from radwright.errors import ConfigError, near
 from radwright.evaluation.reports import ReportRow
 from radwright.findings import VERSION, Mention, ReadReport, read_report
@@ -82,7 +82,7 @@ def label_to_file(
 
     Args:
         rows: the reports.
-        out: the CSV; folders above it are made.
+        out: the CSV.
         classes: what to label.
         spans: whether to write the words behind the labels.
         on_progress: called after each report.
@@ -92,8 +92,6 @@ def label_to_file(
     """
     counts: dict[str, Counter[int]] = {name: Counter() for name in classes.names}
     num_reports = num_empty = 0
-    with output_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["study_id", *classes.names])

@@ -15,6 +15,7 @@ from radwright.findings.mention import Mention, ReadReport, Status
 from radwright.findings.ontology import ancestors, concept
 from radwright.findings.reader import read_report
 from radwright.metrics.kinship import told
+from radwright.metrics.statements import state
 
 
 class Kind(StrEnum):
@@ -150,10 +151,12 @@ def mark_reports(reference: ReadReport, draft: ReadReport, *, prior: bool | None
     references = [(mention, _judge(mention, draft.mentions, drafted=False)) for mention in reference.mentions]
     drafts = [(mention, _judge(mention, reference.mentions, drafted=True)) for mention in draft.mentions]
     found: dict[str, set[Kind]] = {}
-    for mention, kind in [*references, *drafts]:
-        # A denial is the other side of an assertion that is counted there, or it goes without saying.
-        if kind is not None and mention.status is not Status.ABSENT:
-            found.setdefault(mention.concept, set()).add(kind)
+    for read, judged in ((reference, references), (draft, drafts)):
+        named = state(read).asserted  # without "opacity" beside its own kind, as in finding_score
+        for mention, kind in judged:
+            # A denial is the other side of an assertion that is counted there, or it goes without saying.
+            if kind is not None and mention.status is not Status.ABSENT and mention.concept in named:
+                found.setdefault(mention.concept, set()).add(kind)
     facts = [
         Fact(
             kind,

@@ -197,9 +197,8 @@ def _row(entry: Any, where: str, *, id_key: str, split: str | None) -> ReportRow
     if not isinstance(study_id, str | int) or isinstance(study_id, bool) or study_id == "":
         raise ScoringError(f"{where}: {id_key!r} is missing or no text (found {study_id!r}){near(id_key, entry)}")
     if not isinstance(report, str):
-        raise ScoringError(
-            f"{where}: 'report' of study {study_id!r} is missing or no text (found {report!r}){near('report', entry)}"
-        )
+        hint = "" if "report" in entry else near("report", entry)
+        raise ScoringError(f"{where}: 'report' of study {study_id!r} is missing or no text (found {report!r}){hint}")
     if split is None and entry.get("split") is not None:
         split = str(entry["split"])
     comparison = entry.get("comparison")

@@ -24,6 +24,8 @@ _PARTICIPLES = frozenset({"concerning", "suspicious", "suggestive", "suggesting"
 """Cues of uncertainty that say what the finding before them would mean."""
 _CAUSES = frozenset({"due", "secondary"})
 """First words of what names a cause: a negation does not reach it, an uncertainty does."""
+_SINGULAR = frozenset({"is", "has", "was"})
+_VERBS = frozenset({"is", "are", "has", "have", "was", "were", "persist", "persists"})
 _DEVICE = "support_device"
 _LASTING = frozenset({"copd", "emphysema", "fibrosis", "prior_surgery", "sternotomy", "surgical_clips"})
 """What a history of is still there."""
@@ -39,10 +41,16 @@ class Reading:
     Args:
         sentence: to be read, once.
         compositions: what organ and state say together.
+        named_last: the concept that the sentence before named last, or ``""``.
     """
 
-    def __init__(self, sentence: Sentence, compositions: Mapping[tuple[str, str], tuple[Composed, ...]]) -> None:
-        self.sentence, self.compositions = sentence, compositions
+    def __init__(
+        self,
+        sentence: Sentence,
+        compositions: Mapping[tuple[str, str], tuple[Composed, ...]],
+        named_last: str = "",
+    ) -> None:
+        self.sentence, self.compositions, self.named_last = sentence, compositions, named_last
         self.drafts: list[Draft] = []
         self.clause = 0
         self.negation: Phrase | None = None
@@ -178,6 +186,12 @@ class Reading:
     def _concept(self, index: int, phrase: Phrase) -> None:
         self._add(phrase.value, Status.PRESENT, phrase.first, phrase.last)
 
+    def _pronoun(self, index: int, phrase: Phrase) -> None:
+        """ "No effusion on the left; small one on the right." """
+        named = self.drafts[-1].concept if self.drafts else self.named_last
+        if named:
+            self._add(named, Status.PRESENT, phrase.first, phrase.last, plain=True)
+
     def _denial(self, index: int, phrase: Phrase) -> None:
         if not self._directly_negated(phrase):
             self._add(phrase.value, Status.ABSENT, phrase.first, phrase.last)
@@ -291,6 +305,15 @@ class Reading:
         cue = self.negation
         return cue is not None and cue.last + 2 >= phrase.first
 
+    def _is_clause(self, draft: Draft, end: int) -> bool:
+        """Whether a mention before word ``end`` has a verb of its own, in it or behind it."""
+        return any(
+            draft.first <= phrase.first < end
+            and (phrase.kind is Kind.VERB or self.sentence.words[phrase.first].text in _VERBS)
+            for phrase in self.sentence.phrases
+            if phrase.kind in (Kind.VERB, Kind.CHANGE)
+        )
+
     def _reaches_back(self, cue: Phrase, status: Status) -> bool:
         """Give ``status`` to the mention before a cue and to those listed with it; False where there is none.
 
@@ -307,12 +330,15 @@ class Reading:
         end = cue.first
         group: list[Draft] = []
         listed = False
+        is_singular = self.sentence.words[cue.first].text in _SINGULAR
         for draft in reversed(reached):
             between = [
                 phrase.kind for phrase in self.sentence.phrases if draft.last < phrase.first and phrase.last < end
             ]
             if group and (Kind.VERB in between or Kind.WITH in between or not LINKS & set(between)):
                 break
+            if group and Kind.OR not in between and (is_singular or self._is_clause(draft, end)):
+                break  # "the heart is enlarged, and the effusion is no longer seen"
             if group and status is Status.UNCERTAIN and Kind.COMMA in between and not listed:
                 break
             listed = listed or Kind.AND in between or Kind.OR in between
@@ -350,6 +376,7 @@ _STEPS = {
     Kind.OR: Reading._pass,
     Kind.WITH: Reading._with,
     Kind.NOT_NOW: Reading._not_now,
+    Kind.PRONOUN: Reading._pronoun,
     Kind.COMPARISON: Reading._pass,
     Kind.SIDE: Reading._pass,
     Kind.ZONE: Reading._pass,

@@ -12,6 +12,8 @@ from radwright.findings.tokens import Phrase
 
 DETAIL_REACH = 5
 """Words between a side, grade or change and its finding."""
+FRONTED_REACH = 12
+"""The same for the first words of a sentence ("In the left upper lobe, there is a 1 cm nodule")."""
 _BOTH = frozenset({"left", "right"})
 _VERBS = frozenset({"has", "have", "is", "are"})
 _INTERPRETING = frozenset(
@@ -94,7 +96,8 @@ def _owners(sentence: Sentence, drafts: list[Draft], phrase: Phrase) -> list[Dra
             for other in sentence.phrases
             if phrase.last < other.first and other.last < follows.first
         )
-        if (barred and before) or follows.first - phrase.last > DETAIL_REACH:
+        reach = DETAIL_REACH if before else FRONTED_REACH
+        if (barred and before) or follows.first - phrase.last > reach:
             follows = None
     owner = None
     if before and (placed or follows is None or _is_predicate(sentence, phrase)):

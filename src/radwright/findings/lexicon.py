@@ -35,6 +35,7 @@ class Kind(IntEnum):
     OR = auto()
     WITH = auto()
     NOT_NOW = auto()
+    PRONOUN = auto()
     COMPARISON = auto()
     SIDE = auto()
     ZONE = auto()

@@ -25,6 +25,7 @@ def read_report(text: str) -> ReadReport:
     sentences = []
     mentions: list[Mention] = []
     comparisons: list[tuple[int, int]] = []
+    named_last = ""
     for number, words in enumerate(split_words(text)):
         sentences.append((words[0].start, words[-1].end))
         phrases = list(find_phrases(words, words_known.root))
@@ -33,8 +34,9 @@ def read_report(text: str) -> ReadReport:
         comparisons += [
             (words[phrase.first].start, words[phrase.last].end) for phrase in phrases if phrase.kind is Kind.COMPARISON
         ]
-        drafts = Reading(Sentence(words, phrases), words_known.compositions).read()
+        drafts = Reading(Sentence(words, phrases), words_known.compositions, named_last).read()
         mentions += [_mention(draft, words, number) for draft in drafts]
+        named_last = drafts[-1].concept if drafts else ""
     return ReadReport(text, tuple(sentences), tuple(mentions), tuple(comparisons))
 
 

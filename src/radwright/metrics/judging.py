@@ -46,8 +46,8 @@ class Errors:
     """How many errors of each kind one draft makes.
 
     Attributes:
-        fabricated: findings asserted or left open that the reference denies or does not mention.
-        missed: findings of the reference that the draft denies or does not mention.
+        fabricated: findings asserted that the reference denies or does not mention.
+        missed: findings that the reference asserts and the draft denies or does not mention.
         flipped: those among both that one report asserts and the other explicitly denies.
         imprecise: findings told by a broader or kindred name only; neither fabricated nor missed.
         side_errors: matched findings where both state a side, and not the same.
@@ -173,13 +173,13 @@ def _score(draft: Statements, reference: Statements, right: float, wrong: float)
 
 def _check(name: str, found: Assertion, other: Statements) -> _Checked:
     weighed = weight(name) * found.belief * found.share
-    counts = found.share == 1
+    counts = found.share == 1 and found.belief == PRESENT
     grade, tellers = told(name, other.asserted)
     is_denied = (grade < 1 and other.denies(name, found.sides)) or (
         grade < KINDRED and other.denies_broadly(name, found.sides)
     )
     if is_denied:
-        return _Checked(weighed, counts, 0.0, counts and found.belief == PRESENT)
+        return _Checked(weighed, counts, 0.0, counts)
     if grade <= DISTANT:
         return _Checked(weighed, counts, grade, False)
     best = min((_details(found, other.asserted[teller]) for teller in tellers), key=lambda details: details.cost)
