@@ -28,7 +28,6 @@ def compare(
         "--metrics",
         help="Metrics, separated by commas, all of whose scores are compared; else bleu_1, bleu_4, rouge_l, cider, "
         "meteor15_es, chrf, f1_14_micro, f1_14_example, f1_5_micro, fabricated, missed, finding_score.",
-    ,
     ),
     level: float = typer.Option(0.05, help="Probability of calling any score different where none differs."),
     json_out: Path | None = typer.Option(None, "--json", help="JSON to write."),
@@ -101,7 +100,7 @@ def _show(comparison: Comparison) -> None:
     console = Console()
     a, b = map(escape, comparison.names)
     console.print(f"{len(comparison.study_ids)} studies; A = {a}, B = {b}; differences are B minus A", soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for heading in ("A", "B", "B − A\n95 % interval", "p", "p, Holm"):
         table.add_column(heading, justify="right", no_wrap=True)

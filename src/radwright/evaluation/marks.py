@@ -15,7 +15,7 @@ from radwright.findings.mention import Mention, ReadReport, Status
 from radwright.findings.ontology import ancestors, concept
 from radwright.findings.reader import read_report
 from radwright.metrics.kinship import told
-from radwright.metrics.statements import state
+from radwright.metrics.statements import sides_of, state, zones_of
 
 
 class Kind(StrEnum):
@@ -181,13 +181,9 @@ def mark_reports(reference: ReadReport, draft: ReadReport, *, prior: bool | None
 
 
 def _with_sides_of_lateral(read: ReadReport) -> ReadReport:
-    """Without the sides and zones of findings that have none (the side of "left atrial enlargement" is no place)."""
-    nowhere = frozenset[str]()
+    """Without the sides and zones of findings that have none."""
     return read._replace(
-        mentions=tuple(
-            mention if concept(mention.concept).lateral else mention._replace(sides=nowhere, zones=nowhere)
-            for mention in read.mentions
-        )
+        mentions=tuple(mention._replace(sides=sides_of(mention), zones=zones_of(mention)) for mention in read.mentions)
     )
 
 

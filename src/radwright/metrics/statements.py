@@ -95,7 +95,7 @@ def state(read: ReadReport) -> Statements:
     denied: dict[str, list[frozenset[str]]] = {}
     for mention in read.mentions:
         if mention.status is Status.ABSENT:
-            denied.setdefault(mention.concept, []).append(_sides(mention))
+            denied.setdefault(mention.concept, []).append(sides_of(mention))
         else:
             asserting.setdefault(mention.concept, []).append(mention)
     asserted = {name: _assertion(asserting[name]) for name in sorted(asserting)}
@@ -117,11 +117,13 @@ def state_text(text: str) -> Statements:
     return state(read_report(text))
 
 
-def _sides(mention: Mention) -> frozenset[str]:
+def sides_of(mention: Mention) -> frozenset[str]:
+    """The sides of a finding that can have one; the side of "left atrial enlargement" is no place."""
     return mention.sides if concept(mention.concept).lateral else frozenset()
 
 
-def _zones(mention: Mention) -> frozenset[str]:
+def zones_of(mention: Mention) -> frozenset[str]:
+    """The zones of the lung; a device, a bone and a trace of surgery lie in none."""
     if not concept(mention.concept).lateral or _WITHOUT_ZONES & {mention.concept, *ancestors(mention.concept)}:
         return frozenset()
     return mention.zones
@@ -138,14 +140,14 @@ def _assertion(mentions: Iterable[Mention]) -> Assertion:
     severities: dict[str, int] = {}
     for mention in mentions:
         if mention.severity:
-            for side in _sides(mention) or {""}:
+            for side in sides_of(mention) or {""}:
                 severities[side] = max(severities.get(side, 0), mention.severity)
     return Assertion(
         max(map(_belief, mentions)),
-        frozenset().union(*map(_sides, mentions)),
+        frozenset().union(*map(sides_of, mentions)),
         severities,
         frozenset(_DIRECTION.get(mention.change, mention.change) for mention in mentions if mention.change),
-        frozenset().union(*map(_zones, mentions)),
+        frozenset().union(*map(zones_of, mentions)),
     )
 
 
