@@ -74,6 +74,47 @@ def test_sides_grades_and_changes(text: str, concept: str, sides: set[str], seve
 
 
 @pytest.mark.parametrize(
+    ("text", "statuses"),
+    [
+        ("The heart is enlarged, and the effusion is no longer seen.", {"cardiomegaly": 1, "pleural_effusion": 0}),
+        ("Cardiomegaly persists and edema has resolved.", {"cardiomegaly": 1, "edema": 0}),
+        ("Small right pneumothorax, and pneumonia is excluded.", {"pneumothorax": 1, "pneumonia": 0}),
+        ("The opacity has worsened, and the pneumothorax is not seen.", {"lung_opacity": 1, "pneumothorax": 0}),
+        ("The right nodule is larger, and the left effusion is gone.", {"nodule": 1, "pleural_effusion": 0}),
+        ("Effusion and pneumothorax are not seen.", {"pleural_effusion": 0, "pneumothorax": 0}),
+        ("Effusion or pneumothorax is not seen.", {"pleural_effusion": 0, "pneumothorax": 0}),
+        ("Opacity that could be seen with pneumonia.", {"lung_opacity": 1, "pneumonia": -1}),
+        ("Known left lower lobe mass is not well seen.", {"mass": 1}),
+        ("Tip of the PICC has been pulled back.", {"central_line": 1}),
+    ],
+)
+def test_a_cue_behind_a_finding_stops_at_its_clause(text: str, statuses: dict[str, int]) -> None:
+    assert {mention.concept: int(mention.status) for mention in read_report(text).mentions} == statuses
+
+
+@pytest.mark.parametrize(
+    "text", ["No effusion on the left; small one on the right.", "No left effusion; there is a small one on the right."]
+)
+def test_what_was_named_last_is_meant_once_more(text: str) -> None:
+    found = [(int(mention.status), set(mention.sides)) for mention in read_report(text).mentions]
+    assert found == [(0, {"left"}), (1, {"right"})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "In the left upper lobe, there is a 1 cm nodule.",
+        "The left upper lobe contains a 1 cm nodule.",
+        "Left upper lobe: new 1 cm nodule.",
+        "Left upper lobe opacity, which may represent a nodule.",
+    ],
+)
+def test_a_place_named_first_belongs_to_the_finding(text: str) -> None:
+    nodule = only(text, "nodule")
+    assert (nodule.sides, nodule.zones) == ({"left"}, {"upper"})
+
+
+@pytest.mark.parametrize(
     ("text", "zones"),
     [
         ("Right upper lobe nodule.", {"upper"}),
