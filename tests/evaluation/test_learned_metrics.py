@@ -424,7 +424,7 @@ def test_whatever_is_missing_is_said_in_one_sentence(
         ([f"bertscore={encoder}", f"bertscore.baseline={plain}"], "has no baseline for layer 6"),
         ([f"bertscore={language_model}"], "built like BERT or RoBERTa"),
         ([f"radgraph={torn}"], r"study 's1' is no graph as RadGraph writes it"),
-        ([f"radgraph={tmp_path / 'none.json'}"], "cannot be read as JSON"),
+        ([f"radgraph={tmp_path / 'none.json'}"], "none.json: cannot be read: No such file"),
         (["radcliq"], r"made of chexbert, bertscore and radgraph, and chexbert is not given: --weights chexbert=PATH"),
         ([f"ratescore={encoder}", f"ratescore.encoder={encoder}"], r"long_weight\.json.*ratescore\.affinity=PATH"),
         (

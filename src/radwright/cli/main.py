@@ -30,6 +30,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""
+RESUMABLE = frozenset({"prepare", "train", "generate", "evaluate", "demo"})
+"""Commands that go on where they stopped."""
+INTERRUPTED = 130
+"""Exit status on Ctrl-C; the command-line library turns the interrupt into it."""
 
 
 def _print_version(value: bool) -> None:
@@ -77,6 +81,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except RadwrightError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
+        resume = "; run the same command again to resume" if called in RESUMABLE else ""
+        print(f"interrupted{resume}", file=sys.stderr)
+        sys.exit(INTERRUPTED)

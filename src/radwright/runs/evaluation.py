@@ -139,6 +139,8 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
         decoding=request.decoding,
     )
     identity = job.identity(predictor)
+    if request.out.is_file():
+        raise OutputError(f"{request.out}: is a file; give a folder for the page and the scores")
     with output_errors(request.out):
         request.out.mkdir(parents=True, exist_ok=True)
     with folder_lock(request.out):

@@ -119,8 +119,10 @@ def read_graphs(path: Path) -> dict[str, Graph]:
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ScoringError(f"{path}: cannot be read as JSON: {error}") from error
+    except OSError as error:
+        raise ScoringError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ScoringError(f"{path}: is no JSON: {error}") from error
     if not isinstance(entries, dict):
         raise ScoringError(f"{path}: a JSON object of study id -> graph is expected")
     graphs: dict[str, Graph] = {}
