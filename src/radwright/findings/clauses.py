@@ -154,7 +154,7 @@ class Reading:
 
     def _assertion(self, index: int, phrase: Phrase) -> None:
         """A grade or change that opens a new statement right after a comma or "and" ends a negation."""
-        if self.sentence.words[phrase.first].text in ("has", "have", "is", "are"):
+        if self.sentence.words[phrase.first].text in _VERBS:
             self._verb(index, phrase)
         if self.negation is None or len(self.drafts) == self.num_before_cue or self.sentence.ahead(index, Kind.OR):
             return
@@ -173,13 +173,22 @@ class Reading:
         denied = [draft for draft in self.drafts[self.num_before_cue :] if draft.cue is self.negation]
         following = self.sentence.phrases[index + 1] if index + 1 < len(self.sentence.phrases) else None
         is_seen = following is not None and following.kind is Kind.SEEN and following.first <= phrase.last + 2
-        if len(denied) > 1 and not is_seen and self.sentence.link_before(denied[-1], index) is Kind.COMMA:
+        if len(denied) > 1 and self._has_own_subject(denied[-1], index, is_seen=is_seen):
             last = denied[-1]
             for draft in denied:
                 if draft.first == last.first:
                     draft.status, draft.cue = Status.PRESENT, None
         if denied:
             self.negation = None
+
+    def _has_own_subject(self, last: Draft, index: int, *, is_seen: bool) -> bool:
+        """Whether the last of denied findings is the subject of the verb at ``index``, and no member of the list."""
+        link = self.sentence.link_before(last, index)
+        before = [phrase.last for phrase in self.sentence.phrases[:index] if phrase.kind in LINKS]
+        start = max((place for place in before if place < last.first), default=last.first)
+        if link is not Kind.OR and "the" in {word.text for word in self.sentence.words[start + 1 : last.first]}:
+            return True  # "no opacity, and the effusion is noted"
+        return link is Kind.COMMA and not is_seen
 
     # --- findings
 

@@ -35,7 +35,8 @@ def _chexpert(read: ReadReport) -> dict[str, Mention | None]:
 
 def _is_half_clear(mention: Mention) -> bool:
     """ "The left lung is clear" says nothing of the other one."""
-    return mention.concept == "lung_opacity" and mention.status is Status.ABSENT and len(mention.sides) == 1
+    is_clear = mention.concept == "lung_opacity" and mention.status is Status.ABSENT and mention.cue is None
+    return is_clear and len(mention.sides) == 1
 
 
 def _strongest(pairs: Iterable[tuple[str, Mention]], names: tuple[str, ...]) -> dict[str, Mention | None]:
