@@ -66,3 +66,33 @@ def test_a_negation_does_not_reach_a_subject_of_its_own(
 ) -> None:
     first, second = findings
     assert labels_of(f"{negation} {first}{turn}{second} {predicate}.", first, second) == (0, 1)
+
+
+ORGANS = {
+    "the heart is enlarged": ("Cardiomegaly", 1),
+    "heart size is normal": ("Cardiomegaly", 0),
+    "the heart is not enlarged": ("Cardiomegaly", 0),
+    "the lungs are clear": ("Lung Opacity", 0),
+    "the mediastinum is widened": ("Enlarged Cardiomediastinum", 1),
+}
+STATEMENTS = {
+    "there is a small effusion": ("Pleural Effusion", 1),
+    "no pleural effusion": ("Pleural Effusion", 0),
+    "the effusion has resolved": ("Pleural Effusion", 0),
+    "possible consolidation": ("Consolidation", -1),
+    "pneumonia cannot be excluded": ("Pneumonia", -1),
+    "a nodule is present in the right apex": ("Lung Lesion", 1),
+    "no evidence of edema": ("Edema", 0),
+    "there may be a fracture": ("Fracture", -1),
+}
+ALL = ORGANS | STATEMENTS
+
+
+@given(
+    st.lists(st.sampled_from(sorted(ALL)), min_size=2, max_size=2, unique_by=lambda text: ALL[text][0]),
+    st.sampled_from([" and ", ", ", ", and ", "; ", ". ", " but ", ", while "]),
+)
+def test_any_two_statements_in_one_sentence_say_what_each_says_alone(texts: list[str], link: str) -> None:
+    first, second = texts
+    found = chexpert_labels(read_report(f"{first.capitalize()}{link}{second}."))
+    assert [found[ALL[text][0]] for text in texts] == [ALL[text][1] for text in texts]

@@ -24,6 +24,7 @@ _PARTICIPLES = frozenset({"concerning", "suspicious", "suggestive", "suggesting"
 """Cues of uncertainty that say what the finding before them would mean."""
 _CAUSES = frozenset({"due", "secondary"})
 """First words of what names a cause: a negation does not reach it, an uncertainty does."""
+_ARTICLES = frozenset({"the", "a", "an"})
 _SINGULAR = frozenset({"is", "has", "was"})
 _VERBS = frozenset({"is", "are", "has", "have", "was", "were", "persist", "persists"})
 _DEVICE = "support_device"
@@ -153,40 +154,43 @@ class Reading:
         self.not_now = False
 
     def _assertion(self, index: int, phrase: Phrase) -> None:
-        """A grade or change that opens a new statement right after a comma or "and" ends a negation."""
+        """A grade or change that opens a new statement right after a comma or "and" ends what is open."""
         if self.sentence.words[phrase.first].text in _VERBS:
             self._verb(index, phrase)
-        if self.negation is None or len(self.drafts) == self.num_before_cue or self.sentence.ahead(index, Kind.OR):
+        if len(self.drafts) == self.num_before_cue or self.sentence.ahead(index, Kind.OR):
             return
         after_and = self.sentence.follows(index, Kind.AND) and phrase.value not in ("4", "new")
         if self.sentence.follows(index, Kind.COMMA) or after_and:
             self.negation = None
+            if phrase.kind is Kind.CHANGE:
+                self.uncertainty = None
 
     def _verb(self, index: int, phrase: Phrase) -> None:
-        """A verb has a subject of its own: what a negation before a list's last comma said ends before that subject."""
-        if self.negation is None:
+        """A verb has a subject of its own: what is open before a list's last comma ends before that subject."""
+        cue = self.negation or self.uncertainty
+        if cue is None:
             return
-        if self.organs and self.organs[-1].first > self.negation.last and not self.sentence.is_place(self.organs[-1]):
+        if self.organs and self.organs[-1].first > cue.last and not self.sentence.is_place(self.organs[-1]):
             if len(self.drafts) > self.num_before_cue:
-                self.negation = None
+                self.negation = self.uncertainty = None
             return
-        denied = [draft for draft in self.drafts[self.num_before_cue :] if draft.cue is self.negation]
+        reached = [draft for draft in self.drafts[self.num_before_cue :] if draft.cue is cue]
         following = self.sentence.phrases[index + 1] if index + 1 < len(self.sentence.phrases) else None
         is_seen = following is not None and following.kind is Kind.SEEN and following.first <= phrase.last + 2
-        if len(denied) > 1 and self._has_own_subject(denied[-1], index, is_seen=is_seen):
-            last = denied[-1]
-            for draft in denied:
+        if len(reached) > 1 and self._has_own_subject(reached[-1], index, is_seen=is_seen):
+            last = reached[-1]
+            for draft in reached:
                 if draft.first == last.first:
-                    draft.status, draft.cue = Status.PRESENT, None
-        if denied:
-            self.negation = None
+                    draft.status, draft.cue, draft.likely = Status.PRESENT, None, False
+        if reached:
+            self.negation = self.uncertainty = None
 
     def _has_own_subject(self, last: Draft, index: int, *, is_seen: bool) -> bool:
-        """Whether the last of denied findings is the subject of the verb at ``index``, and no member of the list."""
+        """Whether the last of several findings is the subject of the verb at ``index``, and no member of their list."""
         link = self.sentence.link_before(last, index)
         before = [phrase.last for phrase in self.sentence.phrases[:index] if phrase.kind in LINKS]
         start = max((place for place in before if place < last.first), default=last.first)
-        if link is not Kind.OR and "the" in {word.text for word in self.sentence.words[start + 1 : last.first]}:
+        if link is not Kind.OR and _ARTICLES & {word.text for word in self.sentence.words[start + 1 : last.first]}:
             return True  # "no opacity, and the effusion is noted"
         return link is Kind.COMMA and not is_seen
 
@@ -323,6 +327,9 @@ class Reading:
             if phrase.kind in (Kind.VERB, Kind.CHANGE)
         )
 
+    def _link_to(self, draft: Draft, cue: Phrase) -> Kind | None:
+        return self.sentence.link_before(draft, self.sentence.phrases.index(cue))
+
     def _reaches_back(self, cue: Phrase, status: Status) -> bool:
         """Give ``status`` to the mention before a cue and to those listed with it; False where there is none.
 
@@ -330,8 +337,12 @@ class Reading:
         versus atelectasis" asserts the opacity; "edema, effusion or pneumonia cannot be excluded" leaves all open).
         """
         reached = [draft for draft in self.drafts if draft.clause == self.clause and draft.last < cue.first]
-        if status is Status.UNCERTAIN and any(draft.status is not Status.ABSENT for draft in reached):
-            reached = [draft for draft in reached if draft.status is not Status.ABSENT]  # "A rather than B is favored"
+        if status is Status.UNCERTAIN:
+            if any(draft.status is not Status.ABSENT for draft in reached):  # "A rather than B is favored"
+                reached = [draft for draft in reached if draft.status is not Status.ABSENT]
+            elif len(reached) > 1 and self._link_to(reached[-1], cue) is not Kind.OR:
+                reached[-1].give(status, cue)  # "no effusion, and pneumonia cannot be excluded"
+                return True
         if not reached or cue.first - reached[-1].last > BACK_REACH:
             return False
         if any(word.text in ("tip", "tips") for word in self.sentence.words[reached[-1].last + 1 : cue.first]):
