@@ -150,6 +150,12 @@ class Reading:
             self.negation = None
         self.not_now = False
 
+    def _and(self, index: int, phrase: Phrase) -> None:
+        """ "No pneumothorax, and a small effusion": an indefinite article begins something that is there."""
+        following = self.sentence.words[phrase.last + 1].text if phrase.last + 1 < len(self.sentence.words) else ""
+        if following in ("a", "an") and len(self.drafts) > self.num_before_cue:
+            self.negation = None
+
     def _comma(self, index: int, phrase: Phrase) -> None:
         self.not_now = False
 
@@ -320,12 +326,24 @@ class Reading:
 
     def _is_clause(self, draft: Draft, end: int) -> bool:
         """Whether a mention before word ``end`` has a verb of its own, in it or behind it."""
-        return any(
-            draft.first <= phrase.first < end
-            and (phrase.kind is Kind.VERB or self.sentence.words[phrase.first].text in _VERBS)
+        return bool(self._verbs_between(draft.first, end))
+
+    def _spoken_of(self, draft: Draft, cue: Phrase) -> bool:
+        """Whether a mention has had its verb, and another subject stands between that and the cue."""
+        verbs = [phrase.last for phrase in self._verbs_between(draft.last, cue.first)]
+        links = [phrase.last for phrase in self.sentence.phrases if phrase.kind in LINKS and phrase.last < cue.first]
+        return bool(verbs and links and links[-1] > verbs[-1] and cue.first > links[-1] + 1)
+
+    def _verbs_between(self, first: int, end: int) -> list[Phrase]:
+        return [
+            phrase
             for phrase in self.sentence.phrases
-            if phrase.kind in (Kind.VERB, Kind.CHANGE)
-        )
+            if first <= phrase.first < end
+            and (
+                phrase.kind is Kind.VERB
+                or (phrase.kind is Kind.CHANGE and self.sentence.words[phrase.first].text in _VERBS)
+            )
+        ]
 
     def _link_to(self, draft: Draft, cue: Phrase) -> Kind | None:
         return self.sentence.link_before(draft, self.sentence.phrases.index(cue))
@@ -345,6 +363,8 @@ class Reading:
                 return True
         if not reached or cue.first - reached[-1].last > BACK_REACH:
             return False
+        if self._spoken_of(reached[-1], cue):
+            return False  # "the opacity is stable, and the right base has cleared"
         if any(word.text in ("tip", "tips") for word in self.sentence.words[reached[-1].last + 1 : cue.first]):
             return True  # the tube is there, its tip is not seen
         end = cue.first
@@ -392,7 +412,7 @@ _STEPS = {
     Kind.END: Reading._end,
     Kind.VERB: Reading._verb,
     Kind.SEEN: Reading._pass,
-    Kind.AND: Reading._pass,
+    Kind.AND: Reading._and,
     Kind.OR: Reading._pass,
     Kind.WITH: Reading._with,
     Kind.NOT_NOW: Reading._not_now,

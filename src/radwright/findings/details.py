@@ -24,8 +24,24 @@ _INTERPRETING = frozenset(
     }
 )
 """What follows these words in a sentence is where the finding before them is."""
-_ZONE_WORDS = {"apical": "upper", "biapical": "upper", "basilar": "lower", "bibasilar": "lower", "perihilar": "middle"}
-_SIDE_WORDS = {"left": frozenset({"left"}), "right": frozenset({"right"}), "bilateral": _BOTH, "both": _BOTH}
+_ZONE_WORDS = {
+    "upper": "upper",
+    "lower": "lower",
+    "middle": "middle",
+    "apical": "upper",
+    "biapical": "upper",
+    "basilar": "lower",
+    "bibasilar": "lower",
+    "perihilar": "middle",
+}
+_SIDE_WORDS = {
+    "left": frozenset({"left"}),
+    "right": frozenset({"right"}),
+    "leftward": frozenset({"left"}),
+    "rightward": frozenset({"right"}),
+    "bilateral": _BOTH,
+    "both": _BOTH,
+}
 
 
 def add_details(sentence: Sentence, drafts: list[Draft]) -> None:
