@@ -28,5 +28,5 @@ def test_ordinary_report(case: dict[str, Any]) -> None:
 
 def test_the_reports_assert_enough_to_be_a_test() -> None:
     asserted = [name for case in CASES for name, label in case["labels"].items() if label == 1]
-    assert len(CASES) == 60
+    assert len(CASES) == 100
     assert len(asserted) > 100

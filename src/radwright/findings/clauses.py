@@ -13,7 +13,7 @@ from radwright.findings.details import add_details
 from radwright.findings.lexicon import PROBABLE, Composed, Kind
 from radwright.findings.mention import Status
 from radwright.findings.ontology import ancestors
-from radwright.findings.sentence import BACK_REACH, LINKS, Draft, Sentence
+from radwright.findings.sentence import BACK_REACH, LINKS, VERBS, Draft, Sentence
 from radwright.findings.tokens import Phrase
 
 _ATTRIBUTE_REACH = 5
@@ -26,7 +26,6 @@ _CAUSES = frozenset({"due", "secondary"})
 """First words of what names a cause: a negation does not reach it, an uncertainty does."""
 _ARTICLES = frozenset({"the", "a", "an"})
 _SINGULAR = frozenset({"is", "has", "was"})
-_VERBS = frozenset({"is", "are", "has", "have", "was", "were", "persist", "persists"})
 _DEVICE = "support_device"
 _LASTING = frozenset({"copd", "emphysema", "fibrosis", "prior_surgery", "sternotomy", "surgical_clips"})
 """What a history of is still there."""
@@ -161,7 +160,7 @@ class Reading:
 
     def _assertion(self, index: int, phrase: Phrase) -> None:
         """A grade or change that opens a new statement right after a comma or "and" ends what is open."""
-        if self.sentence.words[phrase.first].text in _VERBS:
+        if self.sentence.words[phrase.first].text in VERBS:
             self._verb(index, phrase)
         if len(self.drafts) == self.num_before_cue or self.sentence.ahead(index, Kind.OR):
             return
@@ -324,27 +323,6 @@ class Reading:
         cue = self.negation
         return cue is not None and cue.last + 2 >= phrase.first
 
-    def _is_clause(self, draft: Draft, end: int) -> bool:
-        """Whether a mention before word ``end`` has a verb of its own, in it or behind it."""
-        return bool(self._verbs_between(draft.first, end))
-
-    def _spoken_of(self, draft: Draft, cue: Phrase) -> bool:
-        """Whether a mention has had its verb, and another subject stands between that and the cue."""
-        verbs = [phrase.last for phrase in self._verbs_between(draft.last, cue.first)]
-        links = [phrase.last for phrase in self.sentence.phrases if phrase.kind in LINKS and phrase.last < cue.first]
-        return bool(verbs and links and links[-1] > verbs[-1] and cue.first > links[-1] + 1)
-
-    def _verbs_between(self, first: int, end: int) -> list[Phrase]:
-        return [
-            phrase
-            for phrase in self.sentence.phrases
-            if first <= phrase.first < end
-            and (
-                phrase.kind is Kind.VERB
-                or (phrase.kind is Kind.CHANGE and self.sentence.words[phrase.first].text in _VERBS)
-            )
-        ]
-
     def _link_to(self, draft: Draft, cue: Phrase) -> Kind | None:
         return self.sentence.link_before(draft, self.sentence.phrases.index(cue))
 
@@ -363,7 +341,7 @@ class Reading:
                 return True
         if not reached or cue.first - reached[-1].last > BACK_REACH:
             return False
-        if self._spoken_of(reached[-1], cue):
+        if self.sentence.spoken_of(reached[-1], cue):
             return False  # "the opacity is stable, and the right base has cleared"
         if any(word.text in ("tip", "tips") for word in self.sentence.words[reached[-1].last + 1 : cue.first]):
             return True  # the tube is there, its tip is not seen
@@ -377,7 +355,11 @@ class Reading:
             ]
             if group and (Kind.VERB in between or Kind.WITH in between or not LINKS & set(between)):
                 break
-            if group and Kind.OR not in between and (is_singular or self._is_clause(draft, end)):
+            if (
+                group
+                and Kind.OR not in between
+                and (is_singular or bool(self.sentence.verbs_between(draft.first, end)))
+            ):
                 break  # "the heart is enlarged, and the effusion is no longer seen"
             if group and status is Status.UNCERTAIN and Kind.COMMA in between and not listed:
                 break

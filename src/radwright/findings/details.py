@@ -65,7 +65,8 @@ def add_details(sentence: Sentence, drafts: list[Draft]) -> None:
             draft.sides |= _SIDE_WORDS.get(word.text, frozenset())
             if word.text in _ZONE_WORDS:
                 draft.zones.add(_ZONE_WORDS[word.text])
-    for before, draft in pairwise(drafts):
+    # Which way a shift goes is not where the finding lies that causes it.
+    for before, draft in pairwise([draft for draft in drafts if draft.concept != "mediastinal_shift"]):
         _share_place(sentence, before, draft)
 
 

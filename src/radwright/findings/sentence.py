@@ -19,6 +19,8 @@ _PREPOSITIONS = frozenset({
 })
 # fmt: on
 LINKS = frozenset({Kind.COMMA, Kind.AND, Kind.OR})
+VERBS = frozenset({"is", "are", "has", "have", "was", "were", "persist", "persists"})
+"""First words of a change that is said of a subject."""
 BACK_REACH = 9
 """Words between a finding and a cue behind it ("effusion in the left base is not seen")."""
 
@@ -138,3 +140,18 @@ class Sentence:
         while place >= 0 and self.words[place].text in _DETERMINERS:
             place -= 1
         return place >= 0 and self.words[place].text in _PREPOSITIONS
+
+    def spoken_of(self, draft: Draft, cue: Phrase) -> bool:
+        """Whether a mention has had its verb, and another subject stands between that and the cue."""
+        verbs = [phrase.last for phrase in self.verbs_between(draft.last, cue.first)]
+        links = [phrase.last for phrase in self.phrases if phrase.kind in LINKS and phrase.last < cue.first]
+        return bool(verbs and links and links[-1] > verbs[-1] and cue.first > links[-1] + 1)
+
+    def verbs_between(self, first: int, end: int) -> list[Phrase]:
+        """The verbs that begin in words ``first`` to ``end``; changes that are said of a subject are among them."""
+        return [
+            phrase
+            for phrase in self.phrases
+            if first <= phrase.first < end
+            and (phrase.kind is Kind.VERB or (phrase.kind is Kind.CHANGE and self.words[phrase.first].text in VERBS))
+        ]
