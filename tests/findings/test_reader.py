@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radwright.findings import Mention, Status, read_report
+from radwright.findings import VERSION, Mention, Status, read_report, version
 from radwright.findings.labels import chexpert_evidence, chexpert_labels, nih_labels
 from radwright.findings.lexicon import expand, lexicon
 from radwright.findings.ontology import CHEXPERT, CHEXPERT_5, NIH, NIH_NORMAL, ancestors, concepts
@@ -317,3 +317,10 @@ def test_the_order_of_sentences_changes_no_label(reports: dict[str, str]) -> Non
         sentences = [text[start:end] for start, end in read.sentences]
         draw.shuffle(sentences)
         assert chexpert_labels(read_report(". ".join(sentences) + ".")) == chexpert_labels(read), text
+
+
+def test_the_version_stands_for_every_file_that_a_label_depends_on() -> None:
+    folder = Path(version.__file__).parent
+    apart = {"__init__.py", "version.py", "mention.py"}  # names and types only
+    assert {path.name for path in folder.iterdir() if path.is_file()} - apart == set(version._FILES)
+    assert len(VERSION) == 12

@@ -237,13 +237,12 @@ def find_metrics(
 
 
 def _make(made: Callable[..., Metric], frequency: DocumentFrequency | None, priors: Priors | None) -> Metric:
-    if made is Cider:
-        return Cider(frequency)
-    if made is ClinicalErrors:
-        return ClinicalErrors(priors)
-    if made is FindingScore:
-        return FindingScore(priors)
-    return made()
+    given: dict[Callable[..., Metric], tuple[Any, ...]] = {
+        Cider: (frequency,),
+        ClinicalErrors: (priors,),
+        FindingScore: (priors,),
+    }
+    return made(*given.get(made, ()))
 
 
 def _without(source: Mapping[str, str] | None, evaluated: set[str]) -> list[str] | None:

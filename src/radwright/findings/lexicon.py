@@ -96,12 +96,6 @@ def expand(pattern: str) -> Iterator[tuple[str, ...]]:
             yield phrase
 
 
-def source_text() -> str:
-    """The two data files as one text: what the labeler's version is made from."""
-    files = resources.files("radwright.findings")
-    return "".join(files.joinpath(name).read_text(encoding="utf-8") for name in ("ontology.toml", "lexicon.toml"))
-
-
 @cache
 def lexicon() -> Lexicon:
     """The lexicon of ``lexicon.toml``."""

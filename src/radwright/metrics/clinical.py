@@ -2,7 +2,7 @@
 
 The 14 observations, the four labels and the five of the competition are CheXpert's (Irvin et al., AAAI 2019); micro,
 macro and example-based F1 are the usual ones. That both policies for open findings, both macro averages and both lists
-are given side by side is ours: the choice among them moves the number by .2.
+are given side by side is ours: the choice among them decides the number.
 
 Shape legend: P policies (2), C classes (14), 3 counts [right, fabricated, missed].
 """
