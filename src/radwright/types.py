@@ -7,7 +7,7 @@ Shape legend: B studies, V views, S image side in pixels, T report tokens, W bea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -155,6 +155,10 @@ class Batch:
         lengths_B: int64, number of tokens including BOS and EOS, 0 without a report; None at inference.
         seeds_B: int64 in [0, 2**63), from (seed, epoch, study): what an objective draws at random from it depends on no
             process, batch or resume. None where nothing is drawn.
+        reports: length B, the target text behind ``token_ids_BT`` as it stands in the study ("" where it has none): for
+            losses and labels, never an input. None at inference.
+        indications: length B, why each study was asked for ("" where that is not known): an input, at inference too.
+            None: nobody asked for it.
     """
 
     study_ids: tuple[str, ...]
@@ -164,6 +168,8 @@ class Batch:
     token_ids_BT: Tensor | None = None
     lengths_B: Tensor | None = None
     seeds_B: Tensor | None = None
+    reports: tuple[str, ...] | None = None
+    indications: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.study_ids)
@@ -182,7 +188,7 @@ class Batch:
 
     def to(self, device: Any) -> Batch:
         """The same batch with every tensor on ``device``."""
-        return self._each(self.study_ids, lambda tensor: tensor.to(device, non_blocking=True))
+        return self._each(range(len(self)), lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, index_B: Tensor) -> Batch:
         """Some of the studies, V and T as they are.
@@ -192,21 +198,25 @@ class Batch:
         """
         is_mask = index_B.dtype == self.view_mask_BV.dtype
         places = index_B.nonzero().flatten() if is_mask else index_B
-        study_ids = tuple(self.study_ids[place] for place in places.tolist())
-        return self._each(study_ids, lambda tensor: tensor[places.to(tensor.device)])
+        return self._each(places.tolist(), lambda tensor: tensor[places.to(tensor.device)])
 
-    def _each(self, study_ids: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Batch:
+    def _each(self, places: Sequence[int], change: Callable[[Tensor], Tensor]) -> Batch:
         def maybe(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else change(tensor)
 
+        def texts(given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            return None if given is None else tuple(given[place] for place in places)
+
         return Batch(
-            study_ids,
+            tuple(self.study_ids[place] for place in places),
             change(self.images_BV1SS),
             change(self.view_mask_BV),
             change(self.positions_BV),
             maybe(self.token_ids_BT),
             maybe(self.lengths_B),
             maybe(self.seeds_B),
+            texts(self.reports),
+            texts(self.indications),
         )
 
 

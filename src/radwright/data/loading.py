@@ -65,6 +65,8 @@ class LoadedStudy:
         positions: one per image, index into ``VIEW_POSITIONS``.
         token_ids: its report, empty where it lacks one; None at inference.
         seed: of random draws from it, in [0, 2**63); None: nothing is drawn.
+        report: its target text, empty where it lacks one; None at inference.
+        indication: why it was asked for, empty where that is not known.
     """
 
     study_id: str
@@ -72,6 +74,8 @@ class LoadedStudy:
     positions: list[int]
     token_ids: list[int] | None
     seed: int | None = None
+    report: str | None = None
+    indication: str = ""
 
 
 def make_batch(
@@ -126,7 +130,19 @@ def load_study(
     views = _study_views(study, image, loading)
     token_ids = _checked_tokens(study, views, tokenizer, loading, incomplete=incomplete)
     images = [_image(view_pixels, change, image) for view_pixels in views[0]]
-    return LoadedStudy(study.study_id, images, views[1], token_ids, seed)
+    return _loaded(study, images, views[1], token_ids, seed, loading)
+
+
+def _loaded(
+    study: Study,
+    images: list[Tensor],
+    positions: list[int],
+    token_ids: list[int] | None,
+    seed: int | None,
+    loading: LoadingConfig,
+) -> LoadedStudy:
+    report = None if token_ids is None else report_text(study, loading.target)
+    return LoadedStudy(study.study_id, images, positions, token_ids, seed, report, study.section("indication"))
 
 
 def _study_views(study: Study, image: ImageConfig, loading: LoadingConfig) -> Views:
@@ -209,14 +225,16 @@ def collate(loaded: Sequence[LoadedStudy], side: int, pad_id: int | None) -> Bat
     study_ids = tuple(study.study_id for study in loaded)
     seeds = [study.seed for study in loaded if study.seed is not None]
     seeds_B = torch.tensor(seeds, dtype=torch.int64) if len(seeds) == len(loaded) else None
+    indications = tuple(study.indication for study in loaded)
     if pad_id is None:
-        return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, seeds_B=seeds_B)
+        return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, seeds_B=seeds_B, indications=indications)
     tokens = [study.token_ids or [] for study in loaded]
     lengths_B = torch.tensor([len(ids) for ids in tokens], dtype=torch.int64)
     token_ids_BT = torch.full((len(loaded), max(1, int(lengths_B.max()))), pad_id, dtype=torch.int64)
     for row, ids in enumerate(tokens):
         token_ids_BT[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
-    return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, token_ids_BT, lengths_B, seeds_B)
+    reports = tuple(study.report or "" for study in loaded)
+    return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, token_ids_BT, lengths_B, seeds_B, reports, indications)
 
 
 class BatchLoader:
@@ -348,7 +366,7 @@ class BatchLoader:
         if self.augmentation is not None:
             change = draw(self.augmentation, seed=self.seed, epoch=epoch, study_id=key)
         images = [_image(view_pixels, change, self.image) for view_pixels in views[0]]
-        return LoadedStudy(study.study_id, images, views[1], token_ids, study_seed(self.seed, epoch, key))
+        return _loaded(study, images, views[1], token_ids, study_seed(self.seed, epoch, key), self.loading)
 
 
 class PixelCache:
