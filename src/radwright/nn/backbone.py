@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from radwright.config import Config
-from radwright.errors import CheckpointError
+from radwright.errors import CheckpointError, ConfigError
+from radwright.tables import BACKBONES, resolve
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,6 +35,23 @@ class BackboneConfig(Config):
     min_images_for_batch_statistics: int = 16
     """Batch norm keeps its running statistics fixed while a training batch holds fewer images than this (corrected: the
     released code trains batch norm on any batch; statistics of a few images corrupt it). 0: always train them."""
+
+
+def parse_backbone(value: Any) -> Any:
+    """A backbone's config as a recipe gives it: a mapping whose ``name`` picks the class (for pydantic's validators).
+
+    Raises:
+        ValueError: no mapping with a name, an unknown one, or a config it refuses.
+    """
+    if isinstance(value, BackboneConfig):
+        return value
+    if not isinstance(value, dict) or "name" not in value:
+        raise ValueError("a backbone is a mapping with a 'name', e.g. {name: resnet, depth: 18}")
+    try:
+        stem = resolve(BACKBONES, value["name"], kind="backbone")
+        return stem.Config.parse(value, where="backbone")
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
 
 
 def normalise(images_I1SS: Tensor, in_channels: int) -> Tensor:

@@ -16,9 +16,8 @@ from pydantic import SerializeAsAny, field_validator, model_validator
 from torch import Tensor, nn
 
 from radwright.config import Config
-from radwright.errors import ConfigError
 from radwright.nn.attention import EncoderLayer, linear
-from radwright.nn.backbone import BackboneConfig
+from radwright.nn.backbone import BackboneConfig, parse_backbone
 from radwright.nn.decoder import ReportDecoder, TokenEmbedding
 from radwright.nn.norm import ReleasedLayerNorm
 from radwright.nn.positions import sincos_2d
@@ -76,15 +75,7 @@ class NetworkConfig(Config):
     @field_validator("backbone", mode="before")
     @classmethod
     def _backbone(cls, value: Any) -> Any:
-        if isinstance(value, BackboneConfig):
-            return value
-        if not isinstance(value, dict) or "name" not in value:
-            raise ValueError("a backbone is a mapping with a 'name', e.g. {name: resnet, depth: 18}")
-        try:
-            stem = resolve(BACKBONES, value["name"], kind="backbone")
-            return stem.Config.parse(value, where="backbone")
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
+        return parse_backbone(value)
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

@@ -1,0 +1,1 @@
+"""TRRG: an independent design after the published abstract of "Towards Truthful Radiology Report Generation"."""
