@@ -24,8 +24,8 @@ def check_finding(name: str) -> str:
     known = [*CHEXPERT, *concepts()]
     if name not in known:
         raise ConfigError(
-            f"unknown finding {name!r}{near(name, known)}; it is one of CheXpert's observations ({', '.join(CHEXPERT)}) "
-            "or a concept of findings/ontology.toml"
+            f"unknown finding {name!r}{near(name, known)}; it is a concept of findings/ontology.toml, or one of CheXpert's "
+            f"observations: {', '.join(CHEXPERT)}"
         )
     return name
 
