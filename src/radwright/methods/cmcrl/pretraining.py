@@ -14,7 +14,7 @@ tokens, T report tokens, U vocabulary, X pixel values of a patch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +37,7 @@ from radwright.methods.cmcrl.masking import (
 )
 from radwright.methods.cmcrl.radcare import RadCare
 from radwright.nn.backbone import normalise
-from radwright.types import Batch
+from radwright.types import Batch, TrainReport
 
 MIN_WORDS = 3
 """Shortest report that can be cut: a beginning of one word and a rest of two."""

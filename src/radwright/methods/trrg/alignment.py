@@ -154,7 +154,7 @@ class Alignment(nn.Module):
         texts = [text for disease in diseases for text in (*disease.present, *disease.absent)]
         vectors = self.text_vectors(texts)
         sizes = [len(part) for disease in diseases for part in (disease.present, disease.absent)]
-        means = torch.stack([part.mean(0) for part in vectors.split(sizes)])
+        means = torch.stack([part.mean(0) for part in torch.split(vectors, sizes)])
         both = F.normalize(means, dim=-1)
         return both[0::2], both[1::2]
 

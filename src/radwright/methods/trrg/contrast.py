@@ -72,7 +72,7 @@ class SentenceContrast(nn.Module):
     With pos_ij = 1 where sentence j stands in study i's report, equals one of its sentences, or (``agreeing``) agrees
     with its labels; q_ij = pos_ij / sum_j pos_ij; r_ij = pos_ij / sum_i pos_ij; and logits s v_i . t_j:
     L = (mean_i KL(q_i | softmax_j) + mean_j KL(r_j | softmax_i)) / 2 + local_weight * (the same of patches) +
-    report_weight * (the same of reports). The divergence is the cross-entropy less the targets' entropy: its floor is 0.
+    report_weight * (the same of reports). KL is the cross-entropy less the targets' entropy: its floor is 0.
     A pair whose sentence speaks only of diseases that the study's report leaves unknown is in no denominator.
 
     Args:
@@ -90,7 +90,8 @@ class SentenceContrast(nn.Module):
         super().__init__()
         if not isinstance(model, Alignment):
             raise ConfigError(
-                f"objective sentence_contrast: {type(model).__name__} has no text encoder to compare with; method: alignment"
+                f"objective sentence_contrast: {type(model).__name__} has no text encoder to compare with; "
+                "use method: alignment"
             )
         self.model = model
         self.config = config

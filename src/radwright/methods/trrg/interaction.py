@@ -74,7 +74,7 @@ class ClueInteraction(nn.Module):
         self, patches_BVPC: Tensor, view_mask_BV: Tensor, clues_BKD: Tensor, keep_BK: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Patches (B, N, D) and clues (B, K, D) after the exchange."""
-        num_views, num_patches = patches_BVPC.shape[1:3]
+        num_patches = patches_BVPC.shape[2]
         tokens_BVZD = self.visual_norm(self.project(granularities(patches_BVPC)))
         per_view = tokens_BVZD.shape[2]
         patches_BND = tokens_BVZD[:, :, per_view - num_patches :].flatten(1, 2)

@@ -3,7 +3,7 @@
 An independent design after the published abstract: zero-shot perception, clue injection, cross-modal interaction with
 any number of clues and an LLM are stated there; how each is built is ours (docs/trrg.md).
 
-Shape legend: B studies, V views, P patches per view, N = V * P, M diseases, K = 1 + M clues with the null clue, L prompt
+Shape legend: B studies, V views, P patches per view, N = V * P, M diseases, K = 1 + M clues with the null one, L prompt
 length, T report tokens with BOS and EOS, W beams, D interaction width, E width of the language model, U vocabulary.
 """
 
@@ -266,8 +266,8 @@ class Trrg(Alignment):
         area, least = scores.get("auc_macro"), self.config.min_auc
         if area is not None and least is not None and not area >= least:
             raise CheckpointError(
-                f"stage 1 perceives too little: auc_macro {area:.3f} on tune, at least {least} is asked for. Clues would "
-                "be noise, and the loss would not show it. Train stage 1 longer, or set model.min_auc (null: any)"
+                f"stage 1 perceives too little: auc_macro {area:.3f} on tune, at least {least} is asked for. Clues "
+                "would be noise, and the loss would not show it. Train stage 1 longer, or set model.min_auc (null: any)"
             )
 
     def deployed_config(self) -> dict[str, Any]:
