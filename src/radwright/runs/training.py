@@ -261,8 +261,8 @@ def _require_one_micro_batch(stage: StageConfig, engine: Engine) -> None:
     if train.studies_per_micro_batch * engine.num_ranks < train.batch_size:
         raise ConfigError(
             f"stage {stage.name}: objective {stage.objective!r} compares the studies of a step with each other, so "
-            f"micro_batch_size {train.micro_batch_size} cannot be smaller than batch_size {train.batch_size} shared out "
-            f"over {engine.num_ranks} processes; leave it out, or lower batch_size"
+            f"micro_batch_size {train.micro_batch_size} is too small: batch_size {train.batch_size} is shared out over "
+            f"{engine.num_ranks} processes; leave it out, or lower batch_size"
         )
 
 

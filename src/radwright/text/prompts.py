@@ -69,12 +69,8 @@ class PromptConfig(Config):
         """
         made: list[str | Slot] = [self.opening]
         for number, position in enumerate(positions):
-            before, after = self.view.split("{image}")
-            made += [
-                before.replace("{position}", position),
-                Slot("view", number),
-                after.replace("{position}", position),
-            ]
+            before, after = self.view.replace("{position}", position).split("{image}")
+            made += [before, Slot("view", number), after]
         if self.clues:
             before, after = self.clues.split("{clues}")
             made += [before, Slot("clues"), after]

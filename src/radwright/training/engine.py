@@ -234,7 +234,7 @@ class _Join(torch.autograd.Function):
         """The sum over the ranks, cut to this rank's rows."""
         total = gradients[0].contiguous()
         dist.all_reduce(total)
-        return total.split(ctx.sizes)[ctx.rank], None, None
+        return torch.split(total, ctx.sizes)[ctx.rank], None, None
 
 
 def _accelerator(config: EngineConfig) -> str:

@@ -93,5 +93,5 @@ def granularities(patches_BVPC: Tensor) -> Tensor:
     side = round(patches_BVPC.shape[2] ** 0.5)
     grid = patches_BVPC.transpose(2, 3).flatten(0, 1).unflatten(-1, (side, side))  # type: ignore[no-untyped-call]
     regions = F.adaptive_avg_pool2d(grid, REGIONS_PER_SIDE).flatten(2).transpose(1, 2)
-    regions_BVRC = regions.unflatten(0, patches_BVPC.shape[:2])
+    regions_BVRC = regions.unflatten(0, patches_BVPC.shape[:2])  # type: ignore[no-untyped-call]
     return torch.cat([patches_BVPC.mean(2, keepdim=True), regions_BVRC, patches_BVPC], dim=2)

@@ -4,7 +4,7 @@ That there is a disease-aware consistency loss is the paper's; its formula is ou
 teacher forcing and so sees the reference: only the image side and the divergence teach the visual path, and the loss is
 to be judged on generated text alone.
 
-Shape legend: B studies, T report tokens with BOS and EOS, M diseases, D interaction width, E width of the language model.
+Shape legend: B studies, T report tokens with BOS and EOS, M diseases, D interaction width, E language model's width.
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ class CluedReport(nn.Module):
         for place in range(len(self.findings)):
             positive = sum(signature[place] == 1 for signature in said)
             negative = sum(signature[place] == 0 for signature in said)
-            self.get_buffer("positive_weight_M")[place] = min(
-                MAX_POSITIVE_WEIGHT, max(1.0, negative / max(1, positive))
-            )
+            weight = min(MAX_POSITIVE_WEIGHT, max(1.0, negative / max(1, positive)))
+            self.get_buffer("positive_weight_M")[place] = weight
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Target tokens, and per consistency term the known labels (studies for ``embedding``)."""
