@@ -28,7 +28,7 @@ from radwright.inference.card import model_card
 from radwright.inference.document_frequency import load_frequency, save_frequency
 from radwright.metrics.cider import DocumentFrequency
 from radwright.tables import METHODS, resolve
-from radwright.text.words import WordTokenizer, load_tokenizer
+from radwright.text.tokenizers import load_tokenizer
 from radwright.types import Tokenizer
 
 FORMAT = "radwright.checkpoint/1"
@@ -67,7 +67,7 @@ class Checkpoint:
     path: Path
     config: CheckpointConfig
     model: Any
-    tokenizer: WordTokenizer
+    tokenizer: Tokenizer
     provenance: Mapping[str, Any]
     frequency: DocumentFrequency | None = None
 

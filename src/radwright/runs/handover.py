@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from radwright.errors import CheckpointError
-from radwright.text.words import WordTokenizer, load_tokenizer
+from radwright.text.tokenizers import load_tokenizer
+from radwright.types import Tokenizer
 
 WEIGHTS = "model.safetensors"
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -89,7 +90,7 @@ def hand_over(model: nn.Module, source: Path, *, called: str) -> Account:
     )
 
 
-def require_same_words(tokenizer: WordTokenizer, source: Path, *, called: str) -> None:
+def require_same_words(tokenizer: Tokenizer, source: Path, *, called: str) -> None:
     """Two vocabularies of one size would load without a word, and every word would mean another.
 
     Raises:
