@@ -228,9 +228,7 @@ class Language(FolderPart):
         self.check_length(prefix_BLD.shape[1], 0)
         _check_left_padded(keep_BL)
         cache = make_cache()
-        logits, _ = read_on(
-            self.network, self._fed(prefix_BLD), keep_BL, _positions(keep_BL), num_last=1, cache=cache
-        )
+        logits, _ = read_on(self.network, self._fed(prefix_BLD), keep_BL, _positions(keep_BL), num_last=1, cache=cache)
         prefix = cache_tensors(cache)
         lengths_B = keep_BL.sum(1)
         return LanguageState(
