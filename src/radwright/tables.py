@@ -21,12 +21,16 @@ SOURCES: Mapping[str, str] = {
 METHODS: Mapping[str, str] = {
     "vlci": "radwright.methods.cmcrl.vlci:Vlci",
     "radcare": "radwright.methods.cmcrl.radcare:RadCare",
+    "alignment": "radwright.methods.trrg.alignment:Alignment",
+    "trrg": "radwright.methods.trrg.model:Trrg",
 }
 OBJECTIVES: Mapping[str, str] = {
     "teacher_forcing": "radwright.methods.objectives:TeacherForcing",
     "neighbour_consensus": "radwright.methods.neighbour_consensus:NeighbourConsensus",
     "self_critical": "radwright.methods.self_critical:SelfCritical",
     "radcare": "radwright.methods.cmcrl.pretraining:RadCareObjective",
+    "sentence_contrast": "radwright.methods.trrg.contrast:SentenceContrast",
+    "clued_report": "radwright.methods.trrg.tuning:CluedReport",
 }
 METRICS: Mapping[str, str] = {
     "bleu": "radwright.metrics.bleu:Bleu",

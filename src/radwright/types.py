@@ -289,12 +289,73 @@ class ReportModel(Decodable, Protocol):
         ...
 
 
+class Ranks(Protocol):
+    """The processes of a run, as an objective that couples studies needs them."""
+
+    @property
+    def rank(self) -> int:
+        """This process's number."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's plain value, in rank order."""
+        ...
+
+    def join(self, rows: Tensor) -> Tensor:
+        """Every rank's rows one below the other, in rank order; the gradient of all ranks reaches each one's rows.
+
+        The ranks may have different numbers of rows, none too; all other sizes are equal.
+        """
+        ...
+
+
+class OneRank:
+    """A run of one process."""
+
+    rank = 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value alone."""
+        return [value]
+
+    def join(self, rows: Tensor) -> Tensor:
+        """The rows as they are."""
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """A train report as an objective is told of it before the first step.
+
+    Attributes:
+        text: as it stands in the study.
+        token_ids: as training sees it, without BOS and EOS.
+    """
+
+    text: str
+    token_ids: list[int]
+
+
 @runtime_checkable
 class ImageFeatures(Protocol):
     """An optional capability of a network: one vector per study by which images can be compared."""
 
     def image_features(self, batch: Batch) -> Tensor:
         """Pooled features of each study's images, (B, C); zeros for a study without images."""
+        ...
+
+
+@runtime_checkable
+class ClueGuided(Protocol):
+    """An optional capability of a network: it perceives named diseases, and may be told which of them to write from."""
+
+    @property
+    def diseases(self) -> tuple[str, ...]:
+        """Names of the M diseases it perceives, in the order of columns."""
+        ...
+
+    def perceive(self, batch: Batch) -> Tensor:
+        """Probability of every disease, (B, M) in [0, 1]."""
         ...
 
 
@@ -309,9 +370,13 @@ class Objective(Protocol):
     # Optional, asked for by name where a run is put together:
     # ``observed() -> dict[str, float]``: logged beside the loss (gates, temperatures).
     # ``reads_incomplete_studies = True``: studies without an image or without a report are not left out.
-    # ``judge(batch) -> dict[str, tuple[float, float]]``: sums and counts that stand in for free-running drafts where
-    #   the network writes no reports, and ``pictures(batch) -> list[tuple[str, array]]`` for the log.
-    # ``read_reports(token_ids)``: told every train report once before the first step.
+    # ``judge(batch) -> plain value`` and ``conclude(values) -> dict[str, float]``: scores that stand in for those of
+    #   free-running drafts where the network writes no reports: one value per batch, gathered over the ranks, and what
+    #   all of them say together; ``pictures(batch) -> list[tuple[str, array]]`` for the log.
+    # ``read_reports(reports)``: told every train report (``TrainReport``) once before the first step.
+    # ``couples_studies = True``: a study's loss depends on the others of its step. A step is then one micro-batch per
+    #   rank; the objective's attribute ``ranks`` is set to the run's ``Ranks``, and a rank whose studies are used up
+    #   calls it with None, so that it takes part in every exchange.
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Denominator per term, known before the network runs (e.g. number of target tokens)."""

@@ -24,8 +24,8 @@ def check_finding(name: str) -> str:
     known = [*CHEXPERT, *concepts()]
     if name not in known:
         raise ConfigError(
-            f"unknown finding {name!r}{near(name, known)}; it is one of CheXpert's observations ({', '.join(CHEXPERT)}) "
-            "or a concept of findings/ontology.toml"
+            f"unknown finding {name!r}{near(name, known)}; known are the concepts of findings/ontology.toml "
+            f"and CheXpert's observations: {', '.join(CHEXPERT)}"
         )
     return name
 

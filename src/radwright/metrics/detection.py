@@ -38,7 +38,8 @@ def auc(scores: FloatArray, present: BoolArray, counts: FloatArray | None = None
     below_RG = np.cumsum(without_RG, axis=1) - without_RG
     won_R = (with_RG * (below_RG + without_RG / 2)).sum(1)
     pairs_R = with_RG.sum(1) * without_RG.sum(1)
-    return np.divide(won_R, pairs_R, out=np.full(len(won_R), np.nan), where=pairs_R > 0)
+    area_R: FloatArray = np.divide(won_R, pairs_R, out=np.full(len(won_R), np.nan), where=pairs_R > 0)
+    return area_R
 
 
 def f1(chosen: BoolArray, present: BoolArray) -> float:

@@ -3,12 +3,14 @@
 Nothing is downloaded and no code of a model's author runs; a weight that a network needs and the folder lacks is an
 error, never a random number.
 
-Shape legend: B texts, T tokens.
+Shape legend: B texts or studies, W beams, L prefix places, t tokens since, T places read at once, H heads that keys are
+kept for, E width of a head, D width, U vocabulary with padding rows.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from radwright.errors import CheckpointError, MissingExtraError, require
+from radwright.errors import CheckpointError, ConfigError, MissingExtraError, require
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _BERT_HEAD_WIDTH = 64
+# What a language model has to understand to be read from embeddings; its cache goes by two names.
+_KEYWORDS = ("inputs_embeds", "attention_mask", "position_ids", "logits_to_keep")
+_CACHE_NAMES = ("cache", "past_key_values")
+
+KeysValues = tuple[Tensor, Tensor]
 
 
 def load_encoder(directory: Path) -> nn.Module:
@@ -41,9 +48,14 @@ def load_token_classifier(directory: Path) -> nn.Module:
     return _load(directory, "AutoModelForTokenClassification")
 
 
-def load_causal_lm(directory: Path) -> nn.Module:
-    """A language model that continues text. Raises as ``load_encoder``."""
-    return _load(directory, "AutoModelForCausalLM")
+def load_causal_lm(directory: Path, *, weights: bool = True) -> nn.Module:
+    """A language model that continues text. Raises as ``load_encoder``.
+
+    Args:
+        directory: its folder.
+        weights: False builds the architecture alone, from ``config.json``, with weights that mean nothing.
+    """
+    return _load(directory, "AutoModelForCausalLM") if weights else _build(directory, "AutoModelForCausalLM")
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -54,7 +66,7 @@ def load_tokenizer(directory: Path) -> Any:
         MissingExtraError: transformers is not installed, or does not work.
     """
     _check_directory(directory)
-    if not any(path.suffix == ".model" or path.name in _VOCABULARIES for path in directory.iterdir()):
+    if not _has_tokenizer(directory):
         # The library would make up a tokenizer without words.
         raise CheckpointError(f"{directory}: holds no tokenizer ({', '.join(_VOCABULARIES)} or a .model file)")
     auto = _library("AutoTokenizer")
@@ -152,6 +164,162 @@ def complete(model: nn.Module, tokenizer: Any, prompts: Sequence[str], *, max_ne
         pad_token_id=filler,
     )
     return [str(text) for text in tokenizer.batch_decode(written_BT[:, longest:], skip_special_tokens=True)]
+
+
+def build_llama(**sizes: Any) -> nn.Module:
+    """A newly initialised Llama that continues text; ``sizes`` are the fields of transformers' ``LlamaConfig``.
+
+    Raises:
+        MissingExtraError: transformers is not installed, or does not work.
+    """
+    made: nn.Module = _library("LlamaForCausalLM")(_library("LlamaConfig")(**sizes))
+    return made
+
+
+def save_architecture(model: nn.Module, path: Path, *, tokenizer_of: Path | None) -> None:
+    """Write a model's ``config.json``, and the tokenizer that lies in folder ``tokenizer_of``, into folder ``path``."""
+    path.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(path)  # type: ignore[operator,union-attr]
+    if tokenizer_of is not None and _has_tokenizer(tokenizer_of):
+        load_tokenizer(tokenizer_of).save_pretrained(path)
+
+
+def most_positions(model: nn.Module) -> int | None:
+    """How many places a language model can read; None where its config names no limit."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return None if limit is None else int(limit)
+
+
+def check_readable(model: nn.Module) -> None:
+    """Make sure that ``read_on`` can read with a language model.
+
+    Raises:
+        ConfigError: it takes no embeddings, masks or positions, or keeps something else between steps than one key and
+            one value per head and place (sliding windows, recurrent layers).
+    """
+    known = inspect.signature(type(model).forward).parameters
+    lacking = [name for name in _KEYWORDS if name not in known]
+    if lacking or not any(name in known for name in _CACHE_NAMES):
+        raise ConfigError(
+            f"{type(model).__name__} does not take {lacking or _CACHE_NAMES}, which writing reports needs; "
+            "take a decoder like Llama, Qwen2 or GPT-2"
+        )
+    plain = _library("DynamicLayer")
+    layers = _library("DynamicCache")(config=model.config).layers
+    other = sorted({type(layer).__name__ for layer in layers if type(layer) is not plain})
+    if other:
+        raise ConfigError(
+            f"{type(model).__name__}: its layers keep {', '.join(other)} between steps, and only plain keys and values "
+            "are supported; take a model without sliding windows and recurrent layers (sliding_window in its "
+            "config.json may be null)"
+        )
+
+
+def read_on(
+    model: nn.Module,
+    embedded_BTD: Tensor,
+    keep_BS: Tensor,
+    position_ids_BT: Tensor,
+    *,
+    num_last: int,
+    cache: Any = None,
+    with_states: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Let a language model read T places.
+
+    Args:
+        model: that ``check_readable`` let through.
+        embedded_BTD: what it reads, in its dtype.
+        keep_BS: bool, False at padding; S counts what the cache holds, too.
+        position_ids_BT: int64.
+        num_last: logits and states are wanted of so many last places.
+        cache: of ``make_cache``, read and grown; None keeps nothing.
+        with_states: whether the last layer's states are wanted.
+
+    Returns:
+        logits (B, num_last, U), and the states behind them (B, num_last, D) where wanted.
+    """
+    kept: dict[str, Any] = {}
+    if cache is not None:
+        known = inspect.signature(type(model).forward).parameters
+        kept[next(name for name in _CACHE_NAMES if name in known)] = cache
+    out = model(
+        inputs_embeds=embedded_BTD,
+        attention_mask=keep_BS.long(),
+        position_ids=position_ids_BT,
+        logits_to_keep=num_last,
+        use_cache=cache is not None,
+        output_hidden_states=with_states,
+        **kept,
+    )
+    return out.logits, out.hidden_states[-1][:, -num_last:] if with_states else None
+
+
+def make_cache(prefix: Sequence[KeysValues] = (), own: Sequence[KeysValues] = ()) -> Any:
+    """A cache for ``read_on``.
+
+    Args:
+        prefix: per layer, keys and values (B, H, L, E) that the beams of a study share; empty: an empty cache.
+        own: per layer, keys and values (B, W, H, t, E) of each beam's tokens.
+    """
+    if not prefix:
+        return _library("DynamicCache")()
+    layer = _beams_layer()
+    return _library("Cache")(layers=[layer(*pair) for pair in zip(prefix, own, strict=True)])
+
+
+def cache_tensors(cache: Any) -> tuple[KeysValues, ...]:
+    """Per layer what a cache of ``make_cache`` has grown: keys and values (B, H, t, E), with beams (B, W, H, t, E)."""
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
+
+
+@functools.cache
+def _beams_layer() -> type:
+    """A layer of a cache that holds a study's prefix once, however many beams go on from it."""
+
+    class BeamsLayer(_library("DynamicLayer")):  # type: ignore[misc]
+        def __init__(self, prefix: KeysValues, own: KeysValues) -> None:
+            super().__init__()
+            self.prefix, (self.keys, self.values) = prefix, own
+            self.dtype, self.device = self.keys.dtype, self.keys.device
+            self.is_initialized = True
+
+        def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> KeysValues:
+            """Append (B * W, H, T, E); all keys and all values, (B * W, H, L + t + T, E)."""
+            self.keys, self.values = _append(self.keys, keys), _append(self.values, values)
+            return _behind(self.prefix[0], self.keys), _behind(self.prefix[1], self.values)
+
+        def get_seq_length(self, *_: Any) -> int:
+            return int(self.prefix[0].shape[-2] + self.keys.shape[-2])
+
+    return BeamsLayer
+
+
+def _append(own_BWHtE: Tensor, new: Tensor) -> Tensor:
+    return torch.cat([own_BWHtE, new.reshape(*own_BWHtE.shape[:2], *new.shape[1:])], dim=3)
+
+
+def _behind(prefix_BHLE: Tensor, own_BWHtE: Tensor) -> Tensor:
+    """The prefix before every beam's own places, beams as rows: the one copy of the prefix that a step makes."""
+    spread = prefix_BHLE.unsqueeze(1).expand(-1, own_BWHtE.shape[1], -1, -1, -1)
+    return torch.cat([spread, own_BWHtE], dim=3).flatten(0, 1)
+
+
+def _build(directory: Path, family: str) -> nn.Module:
+    """The architecture that a folder's ``config.json`` describes, in evaluation mode."""
+    _check_directory(directory)
+    try:
+        config = _library("AutoConfig").from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+        made: nn.Module = _library(family).from_config(config, trust_remote_code=False)
+    except MissingExtraError:
+        raise
+    except Exception as error:  # the library's own errors are of every kind and a page long
+        raise CheckpointError(f"{directory}: cannot be built as a model: {_first_line(error)}") from error
+    return made.eval().requires_grad_(False)
+
+
+def _has_tokenizer(directory: Path) -> bool:
+    return any(path.suffix == ".model" or path.name in _VOCABULARIES for path in directory.iterdir())
 
 
 def _load(directory: Path, family: str, *, optional: str | None = None) -> nn.Module:

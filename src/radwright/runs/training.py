@@ -40,7 +40,7 @@ from radwright.training.engine import Engine
 from radwright.training.hooks import Hook, JsonlHook, PictureHook, ProgressHook, TensorBoardHook
 from radwright.training.loop import STATE_FILE, Trainer
 from radwright.training.state import changed_keys
-from radwright.types import Batch, Tokenizer
+from radwright.types import Batch, Tokenizer, TrainReport
 
 RECIPE_FILE, RUN_FILE, STAGES, BEST = "recipe.yaml", "run.json", "stages", "best"
 HANDOVER_FILE = "handover.json"
@@ -185,9 +185,12 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
         hooks[0].message("\n".join([f"stage {stage.name}: {size:.2f} M weights; {account[0]}", *account[1:]]))
     kind = resolve(OBJECTIVES, stage.objective, kind="objective")
     objective = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
+    if getattr(objective, "couples_studies", False):
+        _require_one_micro_batch(stage, engine)
+        objective.ranks = engine
     studies = JoinedStores([run.store, *map(PreparedStore, stage.extra_stores)])
     if hasattr(objective, "read_reports"):
-        objective.read_reports(_token_ids(run, studies))
+        objective.read_reports(_train_reports(run, studies))
     if hasattr(objective, "read_studies"):
         if engine.is_main:
             hooks[0].message("reading all train studies once, for the objective")
@@ -235,13 +238,30 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     return summary
 
 
-def _token_ids(run: _Run, studies: Studies) -> Iterator[list[int]]:
-    """The train reports as training sees them, BOS and EOS left out; those that are missing are passed over."""
+def _require_one_micro_batch(stage: StageConfig, engine: Engine) -> None:
+    """Where a study's loss depends on the others of its step, those must be in memory together.
+
+    Raises:
+        ConfigError: a rank would see the step in several micro-batches.
+    """
+    train = stage.train
+    if train.studies_per_micro_batch * engine.num_ranks < train.batch_size:
+        raise ConfigError(
+            f"stage {stage.name}: objective {stage.objective!r} compares the studies of a step with each other, so "
+            f"micro_batch_size {train.micro_batch_size} is too small: batch_size {train.batch_size} is shared out over "
+            f"{engine.num_ranks} processes; leave it out, or lower batch_size"
+        )
+
+
+def _train_reports(run: _Run, studies: Studies) -> Iterator[TrainReport]:
+    """The train reports as training sees them; those that are missing are passed over."""
     tokenizer, loading = run.tokenizer, run.recipe.loading
     for index in studies.indices("train"):
-        ids = report_tokens(studies.study(index, images=False), tokenizer, loading, required=False)
+        study = studies.study(index, images=False)
+        ids = report_tokens(study, tokenizer, loading, required=False)
         if ids:
-            yield [number for number in ids[1:] if number != tokenizer.eos_id]
+            kept = [number for number in ids[1:] if number != tokenizer.eos_id]
+            yield TrainReport(report_text(study, loading.target), kept)
 
 
 def _plain_batches(run: _Run, image: ImageConfig, studies: Studies) -> Iterator[Batch]:

@@ -93,10 +93,9 @@ class DraftValidation:
 
 
 class ObjectiveValidation:
-    """Means of what an objective measures itself (``judge``): for stages whose network writes no reports.
+    """What an objective says of itself (``judge`` and ``conclude``): for stages whose network writes no reports.
 
-    Beside them ``loss``, their sum weighted as in training. The objective's random draws are those of the study, the
-    same at every validation.
+    The objective's random draws are those of the study, the same at every validation.
     """
 
     def __init__(self, run: _Run, stage: StageConfig) -> None:
@@ -104,29 +103,19 @@ class ObjectiveValidation:
         self.studies = _TuneStudies(run, stage)
 
     def __call__(self, objective: nn.Module) -> Mapping[str, float]:
-        """Mean per measure, and ``loss``."""
-        judge: Any = objective.judge
-        sums: dict[str, list[float]] = {}
-        for studies in self.studies.chunks():
-            for name, pair in judge(self._batch(studies)).items():
-                total = sums.setdefault(name, [0.0, 0.0])
-                total[0], total[1] = total[0] + float(pair[0]), total[1] + float(pair[1])
-        totals: dict[str, list[float]] = {}
-        for share in self.run.engine.gather(sums):
-            for name, (value, count) in share.items():
-                total = totals.setdefault(name, [0.0, 0.0])
-                total[0], total[1] = total[0] + value, total[1] + count
-        if not totals:
+        """The objective's scores over all tune studies."""
+        told: Any = objective
+        judged = [told.judge(self._batch(studies)) for studies in self.studies.chunks()]
+        gathered = [value for share in self.run.engine.gather(judged) for value in share]
+        if not gathered:
             raise self.studies.none()
-        scores = {name: value / count for name, (value, count) in totals.items() if count}
-        weights: Any = objective.weights
-        scores["loss"] = sum(weight * scores[name] for name, weight in weights.items() if name in scores)
+        scores: dict[str, float] = told.conclude(gathered)
         return scores
 
     def pictures(self, objective: nn.Module) -> list[Picture]:
         """What the objective has to show of the first tune studies."""
-        for studies in self.studies.chunks():
-            pictures: Any = objective.pictures
+        pictures: Any = getattr(objective, "pictures", None)
+        for studies in self.studies.chunks() if pictures is not None else ():
             return [Picture(name, pixels) for name, pixels in pictures(self._batch(studies[:NUM_PICTURED]))]
         return []
 

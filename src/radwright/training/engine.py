@@ -71,6 +71,10 @@ class StepModule(nn.Module):
             TrainingError: the objective returned a term that has no weight.
         """
         loss = 0.0 * self.anchor
+        if batch is None and getattr(self.objective, "couples_studies", False):
+            with torch.autocast(loss.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+                for value in self.objective(None).values():
+                    loss = loss + 0.0 * value
         if batch is None:
             return loss, torch.zeros(len(scales), dtype=torch.float64, device=loss.device)
         with torch.autocast(loss.device.type, dtype=torch.bfloat16, enabled=self._bf16):
@@ -176,6 +180,17 @@ class Engine:
         dist.all_gather_object(values, value, group=self._host)
         return values
 
+    def join(self, rows: Tensor) -> Tensor:
+        """Every rank's rows one below the other, in rank order; gradients of all ranks reach each one's own rows.
+
+        The ranks may hold different numbers of rows, none too; all other sizes are equal. Called by every rank at the
+        same places of a step, in forward and backward alike.
+        """
+        if self.num_ranks == 1:
+            return rows
+        joined: Tensor = _Join.apply(rows, self.gather(len(rows)), self.rank)  # type: ignore[no-untyped-call]
+        return joined
+
     def broadcast(self, value: T) -> T:
         """Rank 0's value on every rank."""
         if self.num_ranks == 1:
@@ -199,6 +214,27 @@ class Engine:
         """Leave the group of processes; nothing of the engine may be used afterwards."""
         if self.num_ranks > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+
+class _Join(torch.autograd.Function):
+    """Rows of all ranks together; backward adds up what every rank's loss wants of them."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: Sequence[int], rank: int) -> Tensor:
+        """Rows are padded to the longest share for the exchange."""
+        ctx.sizes, ctx.rank = sizes, rank
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        shares = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(shares, padded)
+        return torch.cat([share[:size] for share, size in zip(shares, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The sum over the ranks, cut to this rank's rows."""
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        return torch.split(total, ctx.sizes)[ctx.rank], None, None
 
 
 def _accelerator(config: EngineConfig) -> str:

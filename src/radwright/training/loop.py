@@ -21,7 +21,7 @@ from radwright.errors import CheckpointError, OutputError, TrainingError, near
 from radwright.training.config import TrainConfig
 from radwright.training.engine import Engine
 from radwright.training.hooks import Hook, Picture, RunFacts
-from radwright.training.optim import Ema, freeze, make_optimizer
+from radwright.training.optim import Ema, freeze, make_optimizer, train_mode
 from radwright.training.signals import StopSignals
 from radwright.training.state import Progress, Window, changed_keys, load_state, restore, save_state
 from radwright.training.step import Stepper, StepPlan, StepResult, derive_seed
@@ -226,7 +226,7 @@ class Trainer:
     def _train(self, signals: StopSignals) -> None:
         """Steps and validations until there is a reason to stop."""
         self.progress.stopped = ""
-        self.objective.train()
+        train_mode(self.objective)
         patience = self.config.selection.patience
         steps = self._micro_batches()
         try:
@@ -354,7 +354,7 @@ class Trainer:
                 if self._engine.is_main:
                     self._save_best(self.objective, scores)
                 self._engine.barrier()
-        self.objective.train()
+        train_mode(self.objective)
         on_schedule = progress.step % self._interval == 0 or progress.step == self.total_steps
         progress.stale_validations = 0 if better else progress.stale_validations + on_schedule
         progress.validated_step = progress.step

@@ -104,6 +104,19 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> list[str]:
     return frozen
 
 
+def train_mode(module: nn.Module) -> None:
+    """Training mode for what is trained; a part whose every weight is frozen stays in evaluation mode.
+
+    Its dropout, drop-path and batch statistics belong to the network it came from: left in training mode it would be
+    another network than the one that is used afterwards.
+    """
+    module.train()
+    for part in module.modules():
+        weights = list(part.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            part.eval()
+
+
 def _require_match(pattern: str, names: Sequence[str], *, where: str) -> None:
     if any(matches(name, pattern) for name in names):
         return

@@ -14,7 +14,7 @@ tokens, T report tokens, U vocabulary, X pixel values of a patch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +37,7 @@ from radwright.methods.cmcrl.masking import (
 )
 from radwright.methods.cmcrl.radcare import RadCare
 from radwright.nn.backbone import normalise
-from radwright.types import Batch
+from radwright.types import Batch, TrainReport
 
 MIN_WORDS = 3
 """Shortest report that can be cut: a beginning of one word and a rest of two."""
@@ -173,10 +173,10 @@ class RadCareObjective(nn.Module):
                 sums[name] = total
         return sums
 
-    def read_reports(self, reports: Iterable[list[int]]) -> None:
-        """Learn how frequent words are (token ids without BOS and EOS), where the network has a head for words."""
+    def read_reports(self, reports: Iterable[TrainReport]) -> None:
+        """Learn how frequent words are, where the network has a head for words."""
         if self.model.report_words is not None:
-            self.model.report_words.read_reports(reports)
+            self.model.report_words.read_reports(report.token_ids for report in reports)
 
     # --- what validation asks for -------------------------------------------------------------------------------
 
@@ -200,6 +200,18 @@ class RadCareObjective(nn.Module):
             error_IP = (low - original).square().mean(-1)
             judged["copy"] = (float(error_IP[masked_IP].sum()), float(masked_IP.sum()))
         return judged
+
+    def conclude(self, judged: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, float]:
+        """Mean per measure of ``judge`` over all batches, and ``loss``, their sum weighted as in training."""
+        names = dict.fromkeys(name for measures in judged for name in measures)
+        pairs = {name: [measures[name] for measures in judged if name in measures] for name in names}
+        scores = {
+            name: sum(value for value, _ in values) / count
+            for name, values in pairs.items()
+            if (count := sum(count for _, count in values))
+        }
+        scores["loss"] = sum(weight * scores[name] for name, weight in self.weights.items() if name in scores)
+        return scores
 
     @torch.no_grad()
     def pictures(self, batch: Batch) -> list[tuple[str, NDArray[np.uint8]]]:

@@ -34,7 +34,7 @@ MAX_SCALE = 100.0
 class AlignmentConfig(Config):
     """The two encoders and their common space."""
 
-    image_encoder: SerializeAsAny[BackboneConfig] = ResNetConfig()
+    backbone: SerializeAsAny[BackboneConfig] = ResNetConfig()
     """Any backbone of the table, ``{name: huggingface, directory: DIR}`` for a model on disk."""
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     """A BERT-type encoder from a folder, or a small one trained here."""
@@ -45,9 +45,9 @@ class AlignmentConfig(Config):
     bank: ClueBank = Field(default_factory=default_bank)
     """The diseases: a YAML file, or its content; None: CheXpert's 13 pathologies."""
 
-    @field_validator("image_encoder", mode="before")
+    @field_validator("backbone", mode="before")
     @classmethod
-    def _backbone(cls, value: Any) -> Any:
+    def _parse_backbone(cls, value: Any) -> Any:
         return parse_backbone(value)
 
     @field_validator("bank", mode="before")
@@ -97,12 +97,10 @@ class Alignment(nn.Module):
         self.size_px = size_px
         self.pad_id, self.bos_id, self.eos_id = tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id
         self.bank = config.bank
-        self.image_encoder = resolve(BACKBONES, getattr(config.image_encoder, "name", ""), kind="backbone")(
-            config.image_encoder
-        )
-        self.patches_per_side: int = self.image_encoder.grid_side(size_px)
+        self.backbone = resolve(BACKBONES, getattr(config.backbone, "name", ""), kind="backbone")(config.backbone)
+        self.patches_per_side: int = self.backbone.grid_side(size_px)
         self.text_encoder = TextEncoder(config.text_encoder, tokenizer)
-        width, dim = self.image_encoder.out_channels, config.contrast_dim
+        width, dim = self.backbone.out_channels, config.contrast_dim
         self.image_head = linear(width, dim)
         self.patch_head = linear(width, dim)
         self.text_head = linear(self.text_encoder.dim, dim)
@@ -120,11 +118,11 @@ class Alignment(nn.Module):
     def see(self, batch: Batch) -> Seen:
         """Patch features of every view that exists; only those go through the encoder."""
         images_I1SS = batch.images_BV1SS[batch.view_mask_BV]
-        num_patches, width = self.patches_per_side**2, self.image_encoder.out_channels
+        num_patches, width = self.patches_per_side**2, self.backbone.out_channels
         shape = (*batch.view_mask_BV.shape, num_patches, width)
         if not len(images_I1SS):
             return Seen(images_I1SS.new_zeros(shape), batch.view_mask_BV, batch.positions_BV)
-        features_IPC = self.image_encoder(images_I1SS).flatten(2).transpose(1, 2)
+        features_IPC = self.backbone(images_I1SS).flatten(2).transpose(1, 2)
         grid = features_IPC.new_zeros(shape).masked_scatter(batch.view_mask_BV[:, :, None, None], features_IPC)
         return Seen(grid, batch.view_mask_BV, batch.positions_BV)
 
@@ -145,13 +143,18 @@ class Alignment(nn.Module):
 
     # --- perception ---------------------------------------------------------------------------------------------
 
+    @property
+    def diseases(self) -> tuple[str, ...]:
+        """Names of the bank's diseases."""
+        return self.bank.names
+
     def disease_vectors(self) -> tuple[Tensor, Tensor]:
         """t+ and t- of every disease, (M, D) each: its sentences embedded, averaged, normalised again."""
         diseases = self.bank.diseases
         texts = [text for disease in diseases for text in (*disease.present, *disease.absent)]
         vectors = self.text_vectors(texts)
         sizes = [len(part) for disease in diseases for part in (disease.present, disease.absent)]
-        means = torch.stack([part.mean(0) for part in vectors.split(sizes)])
+        means = torch.stack([part.mean(0) for part in torch.split(vectors, sizes)])
         both = F.normalize(means, dim=-1)
         return both[0::2], both[1::2]
 
@@ -159,11 +162,11 @@ class Alignment(nn.Module):
         """s (v . t+ - v . t-), (B, M); without the scale cosines would keep every probability near one half."""
         present_MD, absent_MD = self.disease_vectors()
         logits: Tensor = self.scale * self.image_vectors(seen) @ (present_MD - absent_MD).T
-        return logits
+        return logits.float() if logits.dtype != torch.float64 else logits
 
     def perceive(self, batch: Batch) -> Tensor:
         """Zero-shot probability of every disease of the bank, (B, M)."""
-        return self.disease_logits(self.see(batch)).float().sigmoid()
+        return self.disease_logits(self.see(batch)).sigmoid()
 
     # --- what a run asks for ------------------------------------------------------------------------------------
 
@@ -181,15 +184,15 @@ class Alignment(nn.Module):
 
     def load_pretrained(self) -> list[str] | None:
         """Load the image encoder's weights file where the config names one; its unused names, or None without."""
-        if self.config.image_encoder.weights is None:
+        if self.config.backbone.weights is None:
             return None
-        unused: list[str] = self.image_encoder.load_weights()
+        unused: list[str] = self.backbone.load_weights()
         return unused
 
     def deployed_config(self) -> dict[str, Any]:
         """Plain config for a checkpoint: whole bank with thresholds, no file of weights needed any more."""
         return self.config.plain() | {
-            "image_encoder": self.image_encoder.deployed_config(),
+            "backbone": getattr(self.backbone, "deployed_config", self.config.backbone.plain)(),
             "text_encoder": self.config.text_encoder.plain() | self.text_encoder.deployed_part("text_encoder"),
             "bank": self.bank.plain(),
         }

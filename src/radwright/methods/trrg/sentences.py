@@ -49,14 +49,14 @@ def report_sentences(text: str, findings: tuple[str, ...]) -> tuple[Sentence, ..
 
     Args:
         text: a report as written (no cleaning: "1.2 cm" and "T1. No effusion" stay what they are).
-        findings: of the M diseases.
+        findings: of the M diseases, "" for one that nothing can check.
     """
     spans = read_report(text).sentences
     # A span ends at its last word; what stands up to the next one (a period, a bracket) belongs to it.
     ends = [start for start, _ in spans[1:]] + [len(text)]
     whole = (text[start:end].strip() for (start, _), end in zip(spans, ends, strict=True))
     return tuple(
-        Sentence(sentence, _BLANK.sub(" ", sentence.lower()).strip(), signature(read_report(sentence), findings))
+        Sentence(sentence, _BLANK.sub(" ", sentence.lower()).strip(), report_signature(sentence, findings))
         for sentence in whole
         if sentence
     )
@@ -64,8 +64,9 @@ def report_sentences(text: str, findings: tuple[str, ...]) -> tuple[Sentence, ..
 
 @lru_cache(maxsize=CACHED_TEXTS)
 def report_signature(text: str, findings: tuple[str, ...]) -> Signature:
-    """What the whole report says of the M diseases."""
-    return signature(read_report(text), findings)
+    """What a whole text says of the M diseases; None of those that nothing can check (finding "")."""
+    said = iter(signature(read_report(text), [finding for finding in findings if finding]))
+    return tuple(next(said) if finding else None for finding in findings)
 
 
 def draw_sentences(

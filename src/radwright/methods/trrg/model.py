@@ -1,0 +1,276 @@
+"""Stage 2 of TRRG: clues into a language model that writes the report.
+
+An independent design after the published abstract: zero-shot perception, clue injection, cross-modal interaction with
+any number of clues and an LLM are stated there; how each is built is ours (docs/trrg.md).
+
+Shape legend: B studies, V views, P patches per view, N = V * P, M diseases, K = 1 + M clues with the null one, L prompt
+length, T report tokens with BOS and EOS, W beams, D interaction width, E width of the language model, U vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from radwright.errors import CheckpointError, ConfigError, StudyError
+from radwright.methods.trrg.alignment import Alignment, AlignmentConfig
+from radwright.methods.trrg.clue_bank import ClueBank
+from radwright.methods.trrg.injection import ClueInjection
+from radwright.methods.trrg.interaction import ClueInteraction
+from radwright.methods.trrg.perception import Clues, Policy, PolicyName, make_policy, noisy
+from radwright.nn.attention import linear
+from radwright.nn.language import Language, LanguageConfig
+from radwright.text.prompts import PromptConfig
+from radwright.types import VIEW_POSITIONS, Batch, Tokenizer
+
+
+class TrrgConfig(AlignmentConfig):
+    """Stage 1's encoders, and what stage 2 puts behind them."""
+
+    language: LanguageConfig = LanguageConfig()
+    """The language model: a folder, or a small Llama of our own."""
+    prompt: PromptConfig = PromptConfig()
+    """What it is told."""
+    interaction_dim: int = Field(default=256, ge=1)
+    """Width D of clues and patches while they exchange."""
+    num_interaction_layers: int = Field(default=2, ge=0)
+    """0 switches the interaction off (ablation): the tokens only pass their projections."""
+    num_interaction_heads: int = Field(default=8, ge=1)
+    """Attention heads of the interaction."""
+    interaction_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout of its attention."""
+    patches_per_side: int | None = Field(default=None, ge=1)
+    """Patches are pooled to so many per side before the language model reads them; None: all of them."""
+    policy: PolicyName = "threshold"
+    """Which diseases are told, in training and afterwards."""
+    max_clues: int = Field(default=13, ge=1)
+    """At most so many clues (K_max), or exactly so many with ``topk``."""
+    clue_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Chance that training leaves a clue out."""
+    false_clue: float = Field(default=0.05, ge=0, lt=1)
+    """Chance that training tells a study one disease more."""
+    min_auc: float | None = Field(default=0.6, ge=0, le=1)
+    """Stage 2 refuses to start from a stage 1 whose ``auc_macro`` on tune is lower: the language model's loss falls as
+    well with useless clues. None: start all the same, without a stage 1 too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """B studies ready for the language model.
+
+    Attributes:
+        prefix_BLE: embedded prompts, left-padded.
+        keep_BL: bool, False at padding.
+        pooled_BD: mean of the patches that exist after the interaction.
+    """
+
+    prefix_BLE: Tensor
+    keep_BL: Tensor
+    pooled_BD: Tensor
+
+
+class Trrg(Alignment):
+    """Perceives, chooses clues, lets them and the image exchange, and writes.
+
+    Args:
+        config: the network.
+        tokenizer: the run's, and the language model's.
+        size_px: image side S.
+
+    Attributes:
+        choose: the policy in force; a command may put another one here (``radwright.types.ClueGuided``).
+    """
+
+    Config = TrrgConfig
+    config: TrrgConfig
+
+    def __init__(self, config: TrrgConfig, tokenizer: Tokenizer, size_px: int) -> None:
+        super().__init__(config, tokenizer, size_px)
+        self.tokenizer = tokenizer
+        self.choose: Policy = make_policy(config.policy, max_clues=config.max_clues)
+        dim = config.interaction_dim
+        self.injection = ClueInjection(self.text_encoder.dim, dim)
+        self.interaction = ClueInteraction(
+            self.backbone.out_channels,
+            dim,
+            config.num_interaction_layers,
+            config.num_interaction_heads,
+            config.interaction_dropout,
+        )
+        self.language = Language(config.language, tokenizer)
+        width = self.language.dim
+        self.visual_project, self.visual_out = linear(dim, width), nn.LayerNorm(width)
+        self.clue_project, self.clue_out = linear(dim, width), nn.LayerNorm(width)
+        # As loud as the words beside them: a norm's output would drown an embedding of small variance.
+        scale = float(self.language.embed(torch.arange(tokenizer.vocab_size)).detach().float().std())
+        for norm in (self.visual_out, self.clue_out):
+            nn.init.constant_(norm.weight, scale)
+
+    # --- clues --------------------------------------------------------------------------------------------------
+
+    def clues(self, batch: Batch, probability_BM: Tensor) -> Clues:
+        """The clues that the policy chooses; with training's noise where the network trains."""
+        clues = self.choose(batch.study_ids, probability_BM, self.bank)
+        if not self.training or batch.seeds_B is None:
+            return clues
+        seeds = batch.seeds_B.tolist()
+        return noisy(clues, seeds, dropout=self.config.clue_dropout, false_clue=self.config.false_clue)
+
+    # --- the prompt ---------------------------------------------------------------------------------------------
+
+    def prompt(self, batch: Batch) -> Prompted:
+        """Everything the language model is told of B studies.
+
+        Raises:
+            StudyError: a study has no view.
+        """
+        if not bool((has_image_B := batch.has_image_B).all()):
+            study_id = batch.study_ids[int(has_image_B.int().argmin())]
+            raise StudyError(f"study {study_id}: has no image, and a report is written from images; leave it out")
+        seen = self.see(batch)
+        with torch.no_grad():
+            probability_BM = self.disease_logits(seen).sigmoid()
+        clues = self.clues(batch, probability_BM)
+        words_MC = self.text_encoder.encode([disease.clue for disease in self.bank.diseases])
+        clues_BKD, keep_BK = self.injection(words_MC, clues)
+        patches_BND, clues_BKD = self.interaction(seen.patches_BVPC, seen.view_mask_BV, clues_BKD, keep_BK)
+        valid_BN = seen.valid_BN.unsqueeze(-1).to(patches_BND.dtype)
+        pooled_BD = (patches_BND * valid_BN).sum(1) / valid_BN.sum(1)
+        visual_BVPE = self.visual_out(self.visual_project(self._fewer(patches_BND, batch.view_mask_BV.shape[1])))
+        clues_BKE = self.clue_out(self.clue_project(clues_BKD))
+        return Prompted(*self._assemble(batch, visual_BVPE, clues_BKE, keep_BK), pooled_BD)
+
+    def _fewer(self, patches_BND: Tensor, num_views: int) -> Tensor:
+        """Patches per view (B, V, P', D), pooled to ``patches_per_side`` where the config asks for it."""
+        patches_BVPD = patches_BND.unflatten(1, (num_views, -1))  # type: ignore[no-untyped-call]
+        wanted, side = self.config.patches_per_side, round(patches_BVPD.shape[2] ** 0.5)
+        if wanted is None or wanted >= side:
+            return patches_BVPD  # type: ignore[no-any-return]
+        grid = patches_BVPD.transpose(2, 3).flatten(0, 1).unflatten(-1, (side, side))
+        pooled = nn.functional.adaptive_avg_pool2d(grid, wanted).flatten(2).transpose(1, 2)
+        return pooled.unflatten(0, patches_BVPD.shape[:2])  # type: ignore[no-untyped-call,no-any-return]
+
+    def _assemble(self, batch: Batch, visual_BVPE: Tensor, clues_BKE: Tensor, keep_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Left-padded prompts (B, L, E) and which places are real, bool (B, L).
+
+        Every place is a row of one table: the batch's words, then all patches, then all clues.
+        """
+        num_patches, num_clues = visual_BVPE.shape[2], clues_BKE.shape[1]
+        first_patch = self.tokenizer.vocab_size
+        first_clue = first_patch + visual_BVPE.shape[0] * visual_BVPE.shape[1] * num_patches
+        # Told in the order of their names: the order of the bank must change nothing.
+        by_name = [0, *(1 + place for place in sorted(range(len(self.diseases)), key=self.diseases.__getitem__))]
+        rows: list[list[int]] = []
+        indications = batch.indications or ("",) * len(batch)
+        views = [mask.nonzero().flatten().tolist() for mask in batch.view_mask_BV]
+        kept = keep_BK.tolist()
+        for row, (places, indication) in enumerate(zip(views, indications, strict=True)):
+            positions = [VIEW_POSITIONS[int(batch.positions_BV[row, place])] for place in places]
+            ids: list[int] = [self.bos_id] if getattr(self.tokenizer, "begins_with_bos", True) else []
+            for piece in self.config.prompt.pieces(positions, indication):
+                if isinstance(piece, str):
+                    ids += self.tokenizer.encode(piece)
+                elif piece.kind == "view":
+                    start = first_patch + (row * visual_BVPE.shape[1] + places[piece.number]) * num_patches
+                    ids += range(start, start + num_patches)
+                else:
+                    ids += [first_clue + row * num_clues + place for place in by_name if kept[row][place]]
+            rows.append(ids)
+        longest = max(map(len, rows))
+        index_BL = torch.tensor([[self.pad_id] * (longest - len(ids)) + ids for ids in rows], device=keep_BK.device)
+        keep_BL = torch.tensor(
+            [[False] * (longest - len(ids)) + [True] * len(ids) for ids in rows], device=keep_BK.device
+        )
+        embedded_BLE = self.language.embed(index_BL.clamp(max=first_patch - 1))
+        table = torch.cat([visual_BVPE.flatten(0, 2), clues_BKE.flatten(0, 1)]).to(embedded_BLE.dtype)
+        other_BLE = table[(index_BL - first_patch).clamp(min=0)]
+        return torch.where((index_BL >= first_patch).unsqueeze(-1), other_BLE, embedded_BLE), keep_BL
+
+    # --- teacher forcing ----------------------------------------------------------------------------------------
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(B, T-1, U): position t predicts token t+1 from the prompt and the tokens up to t."""
+        return self.teach(batch)[0]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The same as ``logits``."""
+        return self.logits(batch)
+
+    def teach(self, batch: Batch) -> tuple[Tensor, Tensor, Prompted]:
+        """Teacher-forced logits (B, T-1, U), the language model's states behind them (B, T-1, E), and the prompts."""
+        if batch.token_ids_BT is None:
+            raise ValueError("teacher forcing needs token ids")
+        prompted = self.prompt(batch)
+        # BOS is not read: it stands for the prompt.
+        ids_BT = batch.token_ids_BT[:, 1:-1]
+        self.language.check_length(prompted.prefix_BLE.shape[1], ids_BT.shape[1])
+        logits, states = self.language(prompted.prefix_BLE, prompted.keep_BL, ids_BT)
+        return logits, states, prompted
+
+    # --- decoding -----------------------------------------------------------------------------------------------
+
+    def start(self, batch: Batch) -> Any:
+        """Read the prompts of B studies; see ``radwright.types.Decodable``."""
+        prompted = self.prompt(batch)
+        return self.language.start(prompted.prefix_BLE, prompted.keep_BL)
+
+    def step(self, state: Any, token_ids_BW: Tensor) -> tuple[Tensor, Any]:
+        """Append one token per beam; see ``radwright.types.Decodable``."""
+        logits, state = self.language.step(state, token_ids_BW)
+        return logits.float().log_softmax(-1) if logits.dtype != torch.float64 else logits.log_softmax(-1), state
+
+    def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
+        """Pick studies and beams; see ``radwright.types.Decodable``."""
+        return self.language.reorder(state, studies_C, parents_CW)
+
+    # --- what a run asks for ------------------------------------------------------------------------------------
+
+    def gates(self) -> dict[str, float]:
+        """The gates of the interaction, for the log."""
+        return {
+            f"{name}_gate_{number}": getattr(layer, f"{name}_gate").detach().tanh().item()
+            for number, layer in enumerate(self.interaction.layers)
+            for name in ("clue", "patch")
+        }
+
+    def load_pretrained(self) -> list[str] | None:
+        """See ``Alignment``; without a stage 1 nothing is perceived, so that has to be asked for.
+
+        Raises:
+            ConfigError: ``min_auc`` is set.
+        """
+        if self.config.min_auc is not None:
+            raise ConfigError(
+                "model trrg starts from an alignment stage (init_from), which its clues come from; "
+                "to train without one all the same: model.min_auc: null"
+            )
+        return super().load_pretrained()
+
+    def take_over(self, values: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+        """Take the thresholds of stage 1, once it perceives well enough.
+
+        Args:
+            values: model config of the checkpoint that the weights came from.
+            scores: how it did on tune.
+
+        Raises:
+            CheckpointError: its ``auc_macro`` is below ``min_auc``.
+        """
+        if "bank" in values:
+            self.bank = ClueBank.parse(values["bank"], where="bank").replaced_by(self.bank)
+        area, least = scores.get("auc_macro"), self.config.min_auc
+        if area is not None and least is not None and not area >= least:
+            raise CheckpointError(
+                f"stage 1 perceives too little: auc_macro {area:.3f} on tune, at least {least} is asked for. Clues "
+                "would be noise, and the loss would not show it. Train stage 1 longer, or set model.min_auc (null: any)"
+            )
+
+    def deployed_config(self) -> dict[str, Any]:
+        """See ``Alignment``; with the language model."""
+        language = self.config.language.plain() | self.language.deployed_part("language")
+        return super().deployed_config() | {"language": language}
