@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -118,14 +119,14 @@ def test_impossible_vocabularies_are_refused() -> None:
 def test_a_report_that_is_being_written_only_grows(text: str) -> None:
     ids = RAW.encode(text)
     steps = [RAW.decode(ids[:number]) for number in range(len(ids) + 1)]
-    assert all(later.startswith(earlier) for earlier, later in zip(steps, steps[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(steps))
     assert all(step.count("\ufffd") <= text.count("\ufffd") for step in steps)
 
 
 @given(st.lists(st.integers(3, 258), max_size=12))
 def test_even_bytes_that_make_no_characters_only_grow(ids: list[int]) -> None:
     steps = [RAW.decode(ids[:number]) for number in range(len(ids) + 1)]
-    assert all(later.startswith(earlier) for earlier, later in zip(steps, steps[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(steps))
 
 
 def test_torn_characters_wait() -> None:
@@ -195,7 +196,7 @@ def test_a_missing_library_says_what_to_install(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
-        ("A 1.2 cm nodule. Seen by Dr. Roe at 5 p.m. in bed. Clear", ["A 1.2 cm nodule.", "Seen by Dr. Roe at 5 p.m. in bed."]),
+        ("A 1.2 cm nodule. By Dr. Roe, 5 p.m. in bed. Clear", ["A 1.2 cm nodule.", "By Dr. Roe, 5 p.m. in bed."]),
         ("Removed at 5 p.m. Lungs clear.", ["Removed at 5 p.m.", "Lungs clear."]),
         ("1. Heart normal. 2. Level T1. No (large) mass.", ["1. Heart normal.", "2. Level T1.", "No (large) mass."]),
         ("Effusion? None! (Seen before.) ___.", ["Effusion?", "None!", "(Seen before.)", "___."]),
@@ -287,7 +288,7 @@ def test_byte_pieces_only_grow_too(parts: list[str]) -> None:
     for part in parts:
         ids += tokenizer.encode("a")[1:] if part == "a" else [3 + byte for byte in torn.get(part) or part.encode()]
     steps = [tokenizer.decode(ids[:number]) for number in range(len(ids) + 1)]
-    assert all(later.startswith(earlier) for earlier, later in zip(steps, steps[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(steps))
     assert "\ufffd" not in steps[-1]
     assert steps[-1].count("🫁") == parts.count("🫁")
 

@@ -234,8 +234,11 @@ def _read(tokenizer_json: str) -> Any:
 
 
 def _is_byte_level(tokenizer_json: str) -> bool:
-    decoder = json.loads(tokenizer_json)["decoder"] or {}
-    return any(part["type"] == "ByteLevel" for part in [decoder, *decoder.get("decoders", ())] if "type" in part)
+    values = json.loads(tokenizer_json)
+    # A tokenizer that never learnt to put pieces together still says how it takes texts apart.
+    way = values["decoder"] or values["pre_tokenizer"] or {}
+    steps = [way, *way.get("decoders", ()), *way.get("pretokenizers", ())]
+    return any(step.get("type") == "ByteLevel" for step in steps)
 
 
 def _bytes_of_characters() -> dict[str, int]:
