@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_generate import SPECIAL, STUDIES, run, same
 from torch import Tensor
-from toy_decodables import EOS, ToyModel, ToyState, batch_of, log_prob_of, released_beam_search
+from toy_decodables import EOS, ToyModel, ToyState, batch_of, live_beam_search, log_prob_of, released_beam_search
 
 from radwright.decoding.config import Beam, DecodingConfig, Greedy
 from radwright.decoding.generate import generate
@@ -19,7 +19,10 @@ from radwright.decoding.generate import generate
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("penalty", [-0.7, 0.0, 0.9])
 @pytest.mark.parametrize(("num_tokens", "longest"), [(3, 4), (4, 3)])
-def test_wide_beam_finds_the_best_of_all_reports(seed: int, penalty: float, num_tokens: int, longest: int) -> None:
+@pytest.mark.parametrize("keep_live", [False, True])
+def test_wide_beam_finds_the_best_of_all_reports(
+    seed: int, penalty: float, num_tokens: int, longest: int, keep_live: bool
+) -> None:
     model = ToyModel(num_tokens, seed=seed, sharpness=1.0, eos_bias=-0.5)
     everything = []
     for length in range(1, longest + 1):
@@ -28,7 +31,7 @@ def test_wide_beam_finds_the_best_of_all_reports(seed: int, penalty: float, num_
                 total = log_prob_of(model, batch_of("anna"), list(tokens))
                 everything.append((total / length**penalty, [token for token in tokens if token != EOS]))
     everything.sort(reverse=True)
-    beam = Beam(num_beams=num_tokens**longest, length_penalty=penalty, num_reports=5)
+    beam = Beam(num_beams=num_tokens**longest, length_penalty=penalty, num_reports=5, keep_live=keep_live)
     config = DecodingConfig(strategy=beam, max_tokens=longest)
     draft = generate(model, batch_of("anna"), config, bos_id=0, eos_id=EOS)[0]
     for report, (rank, tokens) in zip((draft, *draft.alternatives), everything, strict=False):
@@ -60,6 +63,72 @@ def test_winner_is_the_released_search_s(
             assert draft.score == pytest.approx(total, abs=1e-9)
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    num_tokens=st.integers(5, 10),
+    num_beams=st.integers(1, 5),
+    num_reports=st.integers(1, 5),
+    num_steps=st.integers(1, 7),
+    penalty=st.floats(-2, 2) | st.sampled_from([0.0, 1.0]),
+    eos_bias=st.floats(-3, 3),
+    sharpness=st.floats(0.1, 6),
+    settling=st.floats(0, 3),
+)
+def test_live_beams_are_those_of_the_plain_search(
+    seed: int,
+    num_tokens: int,
+    num_beams: int,
+    num_reports: int,
+    num_steps: int,
+    penalty: float,
+    eos_bias: float,
+    sharpness: float,
+    settling: float,
+) -> None:
+    model = ToyModel(num_tokens, seed=seed, sharpness=sharpness, eos_bias=eos_bias, settling=settling)
+    asked = {"num_beams": num_beams, "num_reports": min(num_reports, num_beams)}
+    for early_stop in (True, False):
+        beam = Beam(**asked, length_penalty=penalty, keep_live=True, early_stop=early_stop)
+        drafts = run(model, batch_of("anna", "bela"), beam, max_tokens=num_steps)
+        for study_id, draft in zip(("anna", "bela"), drafts, strict=True):
+            expected = live_beam_search(
+                model, batch_of(study_id), **asked, num_steps=num_steps, penalty=penalty, suppressed=SPECIAL
+            )
+            assert [report.token_ids for report in (draft, *draft.alternatives)] == [tokens for _, tokens in expected]
+            for report, (rank, _) in zip((draft, *draft.alternatives), expected, strict=True):
+                assert report.rank == pytest.approx(rank, abs=1e-9)
+
+
+def test_live_beams_fill_the_places_of_ended_ones() -> None:
+    """Two beams, both likeliest continuations of the second step end: the released search has nothing left to go on
+    with, the other one goes on with what came next and finds the better report."""
+    script = {(): {4: -0.1, 5: -0.2}, (4,): {EOS: -3.0, 6: -3.2}, (5,): {EOS: -3.0, 6: -9.0}, (4, 6): {EOS: 0.0}}
+    for early_stop in (True, False):
+        drafts, grids = {}, {}
+        for keep_live in (False, True):
+            model = Scripted(script)
+            beam = Beam(num_beams=2, num_reports=2, length_penalty=1.0, keep_live=keep_live, early_stop=early_stop)
+            drafts[keep_live] = run(model, batch_of("anna"), beam, max_tokens=6)[0]
+            grids[keep_live] = model.grids
+        assert drafts[False].token_ids == [4]
+        assert drafts[False].alternatives[0].token_ids == [5]
+        assert drafts[True].token_ids == [4, 6]
+        assert drafts[True].rank == pytest.approx(-3.3 / 3)
+        assert drafts[True].alternatives[0].token_ids == [4]
+        assert len(grids[False]) == 2
+        assert [width for _, width in grids[True]] == [1, *[2] * (len(grids[True]) - 1)], "no wider than asked for"
+
+
+def test_an_end_that_is_not_among_the_likeliest_is_no_report() -> None:
+    """One place: EOS comes second at every step but the third, so there is no report of one or two tokens."""
+    script = {(): {4: -0.1, EOS: -0.2}, (4,): {5: -0.1, EOS: -0.2}, (4, 5): {EOS: -0.1, 6: -0.2}}
+    beam = Beam(num_beams=1, length_penalty=-4.0, keep_live=True, early_stop=False)
+    draft = run(Scripted(script), batch_of("anna"), beam, max_tokens=5)[0]
+    assert draft.token_ids == [4, 5]
+    assert draft.rank == pytest.approx(-0.3 * 3**4)
+
+
 @settings(max_examples=250, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -74,6 +143,7 @@ def test_winner_is_the_released_search_s(
     settling=st.floats(0, 3),
     least=st.integers(1, 5),
     ngram=st.integers(0, 3),
+    keep_live=st.booleans(),
 )
 def test_early_stop_changes_no_answer(
     seed: int,
@@ -88,6 +158,7 @@ def test_early_stop_changes_no_answer(
     settling: float,
     least: int,
     ngram: int,
+    keep_live: bool,
 ) -> None:
     """Also with sharpness 0, where every report of a length ties with every other."""
     model = ToyModel(
@@ -102,6 +173,7 @@ def test_early_stop_changes_no_answer(
                 length_penalty=penalty,
                 num_reports=min(num_reports, num_beams),
                 early_stop=early_stop,
+                keep_live=keep_live,
             ),
             max_tokens=longest,
             min_tokens=min(least, longest),
@@ -114,11 +186,12 @@ def test_early_stop_changes_no_answer(
 
 
 @pytest.mark.parametrize("penalty", [-1.0, 0.0, 1.0])
-def test_early_stop_saves_steps(penalty: float) -> None:
+@pytest.mark.parametrize("keep_live", [False, True])
+def test_early_stop_saves_steps(penalty: float, keep_live: bool) -> None:
     steps = []
     for early_stop in (True, False):
         model = ToyModel(13, seed=1, sharpness=2.0, eos_bias=1.0)
-        beam = Beam(num_beams=4, length_penalty=penalty, early_stop=early_stop)
+        beam = Beam(num_beams=4, length_penalty=penalty, early_stop=early_stop, keep_live=keep_live)
         run(model, batch_of(*STUDIES), beam, max_tokens=40)
         steps.append(sum(num_studies for num_studies, _ in model.grids))
     assert steps[0] < steps[1]
@@ -194,10 +267,12 @@ def test_n_best_list_is_sorted_and_distinct() -> None:
         assert len({(tuple(report.token_ids), report.finished) for report in reports}) == 6
 
 
-def test_more_beams_than_candidates() -> None:
+@pytest.mark.parametrize("keep_live", [False, True])
+def test_more_beams_than_candidates(keep_live: bool) -> None:
     """Two tokens are allowed, EOS among them: at step t there are at most two candidates, whatever the width."""
     model = ToyModel(5, seed=0)
-    drafts = run(model, batch_of("anna", "bela"), Beam(num_beams=50, num_reports=50), max_tokens=4)
+    beam = Beam(num_beams=50, num_reports=50, keep_live=keep_live)
+    drafts = run(model, batch_of("anna", "bela"), beam, max_tokens=4)
     for draft in drafts:
         reports = {tuple(report.token_ids): report.finished for report in (draft, *draft.alternatives)}
         assert reports == {(): True, (4,): True, (4, 4): True, (4, 4, 4): True, (4, 4, 4, 4): False}
@@ -212,9 +287,11 @@ class Level(ToyModel):
         return torch.full_like(log_probs, -2.0), after
 
 
-def test_ties_go_to_the_lower_beam_then_the_lower_token() -> None:
+@pytest.mark.parametrize("keep_live", [False, True])
+def test_ties_go_to_the_lower_beam_then_the_lower_token(keep_live: bool) -> None:
+    beam = Beam(num_beams=3, num_reports=3, keep_live=keep_live)
     for studies in (("anna",), STUDIES):
-        drafts = run(Level(300), batch_of(*studies), Beam(num_beams=3, num_reports=3), max_tokens=3, min_tokens=3)
+        drafts = run(Level(300), batch_of(*studies), beam, max_tokens=3, min_tokens=3)
         for draft in drafts:
             assert [draft.token_ids, *(other.token_ids for other in draft.alternatives)] == [
                 [4, 4],

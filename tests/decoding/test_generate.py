@@ -22,6 +22,7 @@ STRATEGIES: dict[str, Strategy] = {
     "beam": Beam(num_beams=3),
     "beam, long": Beam(num_beams=4, length_penalty=0.8, num_reports=3),
     "beam, short": Beam(num_beams=4, length_penalty=-0.5),
+    "beam, live": Beam(num_beams=3, keep_live=True, length_penalty=1.0, num_reports=2),
     "sampling": Sampling(seed=3),
     "sampling, cut": Sampling(temperature=1.4, top_k=6, top_p=0.9, seed=4),
 }
@@ -90,6 +91,7 @@ def test_score_is_the_teacher_forced_sum(strategy: Strategy) -> None:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("penalty", [-1.0, 0.0, 1.0])
 def test_one_beam_is_greedy(seed: int, penalty: float) -> None:
+    """Only where what ends takes its place: a live beam would go on past the end."""
     model = ToyModel(13, seed=seed, eos_bias=1.0)
     greedy = run(model, batch_of(*STUDIES), Greedy(), no_repeat_ngram=2)
     beam = run(model, batch_of(*STUDIES), Beam(num_beams=1, length_penalty=penalty), no_repeat_ngram=2)

@@ -49,6 +49,7 @@ def test_tokens_joined_are_the_report(strategy: Strategy, seed: int) -> None:
     settling=st.floats(0, 3),
     least=st.integers(1, 4),
     ngram=st.integers(0, 3),
+    keep_live=st.booleans(),
 )
 def test_nothing_handed_out_is_ever_taken_back(
     seed: int,
@@ -63,6 +64,7 @@ def test_nothing_handed_out_is_ever_taken_back(
     settling: float,
     least: int,
     ngram: int,
+    keep_live: bool,
 ) -> None:
     model = ToyModel(num_tokens, seed=seed, sharpness=sharpness, eos_bias=eos_bias, settling=settling)
     beam = Beam(
@@ -70,6 +72,7 @@ def test_nothing_handed_out_is_ever_taken_back(
         num_reports=min(num_reports, num_beams),
         length_penalty=penalty,
         early_stop=early_stop,
+        keep_live=keep_live,
     )
     options = {"max_tokens": longest, "min_tokens": min(least, longest), "no_repeat_ngram": ngram}
     events = streamed(model, "anna", beam, **options)
@@ -91,12 +94,13 @@ def test_one_beam_gives_one_token_per_step(strategy: Strategy) -> None:
 
 
 def test_beam_search_hands_out_tokens_before_it_is_through() -> None:
-    early = 0
-    for seed in range(5):
-        for study_id in STUDIES:
-            events = streamed(ToyModel(13, seed=seed, sharpness=4.0), study_id, STRATEGIES["beam"])
-            early += len(joined(events[:-1])) > 2
-    assert early > 10
+    for strategy in (STRATEGIES["beam"], Beam(num_beams=3, keep_live=True)):
+        early = 0
+        for seed in range(5):
+            for study_id in STUDIES:
+                events = streamed(ToyModel(13, seed=seed, sharpness=4.0), study_id, strategy)
+                early += len(joined(events[:-1])) > 2
+        assert early > 10
 
 
 def test_takes_one_study() -> None:

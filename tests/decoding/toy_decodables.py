@@ -138,3 +138,38 @@ def released_beam_search(
                 beams[place] = (total - 1000, tokens)
     total, tokens = max(stored, key=lambda pair: pair[0])
     return tokens[: tokens.index(0)] if 0 in tokens else tokens, total
+
+
+def live_beam_search(
+    model: ToyModel,
+    batch: Batch,
+    *,
+    num_beams: int,
+    num_steps: int,
+    penalty: float = 0.0,
+    num_reports: int = 1,
+    suppressed: tuple[int, ...] = (),
+) -> list[tuple[float, list[int]]]:
+    """Search in which ended beams give up their place, as its description reads, one study, no cache, no early stop.
+
+    Every step ranks all continuations of all beams. Of the first ``num_beams`` those that end are stored; the first
+    ``num_beams`` that do not end go on. The last step stores the first ``num_beams``, ended or not.
+    """
+    beams: list[tuple[float, list[int]]] = [(0.0, [])]
+    stored: list[tuple[float, list[int]]] = []
+    for step in range(num_steps):
+        candidates = []
+        for place, (total, tokens) in enumerate(beams):
+            state = model.start(batch)
+            for fed in [BOS, *tokens]:
+                log_probs, state = model.step(state, torch.tensor([[fed]]))
+            for token, gain in enumerate(log_probs[0, 0].tolist()):
+                if token not in suppressed:
+                    candidates.append((-(total + gain), place, token))
+        ranked = [(-negative, [*beams[place][1], token]) for negative, place, token in sorted(candidates)]
+        for total, tokens in ranked[:num_beams]:
+            if tokens[-1] == EOS or step == num_steps - 1:
+                stored.append((total / (step + 1) ** penalty, tokens))
+        beams = [(total, tokens) for total, tokens in ranked if tokens[-1] != EOS][:num_beams]
+    stored.sort(key=lambda pair: -pair[0])
+    return [(rank, [token for token in tokens if token != EOS]) for rank, tokens in stored[:num_reports]]

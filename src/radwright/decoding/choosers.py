@@ -2,7 +2,7 @@
 
 A strategy's config class selects its chooser in ``CHOOSERS``; the loop around them is the same.
 
-Shape legend: C studies still decoded, W beams now, X beams next, U vocabulary size.
+Shape legend: C studies still decoded, W beams now, X beams chosen, K likeliest tokens of a beam, U vocabulary size.
 """
 
 from __future__ import annotations
@@ -23,18 +23,22 @@ from radwright.decoding.ranking import Ranking
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The beams of the next step.
+    """The beams of the next step, or more of which some must go.
 
     Attributes:
         parents_CX: int64, which beam each one continues.
         tokens_CX: int64, with which token.
         sums_CX: summed log-probabilities with that token; minus infinity where there is no beam, NaN where the model
             gave NaN.
+        num_places: None: all of them are beams of the next step, those that have ended among them. A number: the
+            beams, likeliest first, are to be narrowed to so many. Only the first ``num_places`` may be complete; all
+            that have ended give up their place, and the ``num_places`` first of the others go on.
     """
 
     parents_CX: Tensor
     tokens_CX: Tensor
     sums_CX: Tensor
+    num_places: int | None = None
 
 
 class Chooser(Protocol):
@@ -74,21 +78,27 @@ class BeamChooser:
 
     Which of a beam's own tokens can be among them does not depend on the beam's sum, so each beam's best tokens are
     found first and only those (W x num_beams numbers) are added to the sums: the (C, W, U) scores are read once.
+
+    With ``keep_live`` it is twice as many. Each of at most num_beams beams has one ending, so the 2 x num_beams
+    likeliest continuations hold the num_beams likeliest unended ones; and of one beam no more than num_beams + 1 tokens
+    can be wanted, its ending and num_beams others.
     """
 
     def __init__(self, strategy: Beam) -> None:
-        self.num_beams = strategy.num_beams
+        self.num_beams, self.keep_live = strategy.num_beams, strategy.keep_live
         self.ranking = Ranking(strategy.length_penalty, strategy.num_reports, strategy.early_stop)
 
     def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, study_ids: Sequence[str], step: int) -> Choice:
         """See ``Chooser``."""
-        per_beam = min(self.num_beams, scores_CWU.shape[-1])
+        per_beam = min(self.num_beams + self.keep_live, scores_CWU.shape[-1])
         gains_CWK, tokens_CWK = first_largest(scores_CWU, per_beam)
         # A slot without a beam may hold anything, NaN included; it must neither win nor raise an alarm.
         sums_CWK = (sums_CW[..., None] + gains_CWK).masked_fill(torch.isneginf(sums_CW)[..., None], -torch.inf)
         candidates = sums_CWK.flatten(1)
-        best_CX, place_CX = first_largest(candidates, min(self.num_beams, candidates.shape[1]))
-        return Choice(place_CX // per_beam, tokens_CWK.flatten(1).gather(1, place_CX), best_CX)
+        wanted = 2 * self.num_beams if self.keep_live else self.num_beams
+        best_CX, place_CX = first_largest(candidates, min(wanted, candidates.shape[1]))
+        tokens_CX = tokens_CWK.flatten(1).gather(1, place_CX)
+        return Choice(place_CX // per_beam, tokens_CX, best_CX, self.num_beams if self.keep_live else None)
 
 
 class SamplingChooser:

@@ -27,7 +27,11 @@ class Beam(Config):
     """Selects this strategy in a recipe."""
 
     num_beams: int = Field(default=3, ge=1)
-    """Beginnings kept per step, those that end in this step included (W)."""
+    """Beginnings kept per step (W), those that end in this step included unless ``keep_live``."""
+
+    keep_live: bool = False
+    """Ended beginnings give up their place: the num_beams likeliest unended ones go on at every step, as in
+    transformers and fairseq. False: what ends takes one of the W places of its step, as released."""
 
     length_penalty: float = Field(default=0.0, ge=-10, le=10)
     """Exponent alpha: reports are ranked by (summed log-probability) / length**alpha, length in tokens with EOS.

@@ -3,7 +3,7 @@
 The encoded study and the cache live in the model's own state (``radwright.types.Decodable``). A study whose answer is
 certain leaves the batch, so a step costs only what is still open.
 
-Shape legend: B studies of the batch, C studies still decoded, W beams now, X beams next, U vocabulary size, T most
+Shape legend: B studies of the batch, C studies still decoded, W beams now, X beams chosen, U vocabulary size, T most
 tokens of a report, N length of the n-best list.
 """
 
@@ -173,8 +173,13 @@ def advance(model: Decodable, progress: Progress, rules: Rules) -> Progress:
 
     ended_CX = exists_CX & (choice.tokens_CX == rules.eos_id)
     complete_CX = exists_CX if num_tokens == rules.longest else ended_CX
-    best = progress.best.add(_complete(rules.ranking, sums_CX, complete_CX, ended_CX, tokens_CXT, num_tokens))
+    counted_CX = complete_CX
+    if choice.num_places is not None:
+        counted_CX = complete_CX & (torch.arange(complete_CX.shape[1], device=sums_CX.device) < choice.num_places)
+    best = progress.best.add(_complete(rules.ranking, sums_CX, counted_CX, ended_CX, tokens_CXT, num_tokens))
     live_CX = sums_CX.masked_fill(complete_CX, -torch.inf)
+    if choice.num_places is not None:
+        choice, live_CX, tokens_CXT = _narrow(choice, live_CX, tokens_CXT)
     certain_C = is_certain(rules.ranking, live_CX, best, num_tokens, rules.longest)
 
     in_place = torch.arange(choice.parents_CX.shape[1], device=choice.parents_CX.device)
@@ -202,6 +207,16 @@ def is_certain(ranking: Ranking, live_CW: Tensor, best: NBest, num_tokens: int, 
         return torch.isneginf(live_CW).all(1)
     # Equal is enough: among equals the report that was complete earlier is ranked first.
     return best.ranks_CN[:, -1] >= ranking.bound(live_CW, num_tokens, longest).amax(1)
+
+
+def _narrow(choice: Choice, live_CX: Tensor, tokens_CXT: Tensor) -> tuple[Choice, Tensor, Tensor]:
+    """The first ``num_places`` beams that are live, in their order, with their sums and tokens."""
+    # 0 before 1, and a stable sort leaves each kind in its order.
+    order = torch.sort(torch.isneginf(live_CX).to(torch.uint8), dim=1, stable=True).indices[:, : choice.num_places]
+    kept = Choice(
+        choice.parents_CX.gather(1, order), choice.tokens_CX.gather(1, order), choice.sums_CX.gather(1, order)
+    )
+    return kept, live_CX.gather(1, order), tokens_CXT.gather(1, order[..., None].expand(-1, -1, tokens_CXT.shape[2]))
 
 
 def _complete(

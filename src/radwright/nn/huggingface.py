@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,13 @@ from radwright.errors import CheckpointError, ConfigError, MissingExtraError, re
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+_TOKENIZER_FILES = (
+    *_VOCABULARIES,
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 _BERT_HEAD_WIDTH = 64
 # What a language model has to understand to be read from embeddings; its cache goes by two names.
 _KEYWORDS = ("inputs_embeds", "attention_mask", "position_ids", "logits_to_keep")
@@ -66,7 +74,7 @@ def load_tokenizer(directory: Path) -> Any:
         MissingExtraError: transformers is not installed, or does not work.
     """
     _check_directory(directory)
-    if not _has_tokenizer(directory):
+    if not any(path.suffix == ".model" or path.name in _VOCABULARIES for path in directory.iterdir()):
         # The library would make up a tokenizer without words.
         raise CheckpointError(f"{directory}: holds no tokenizer ({', '.join(_VOCABULARIES)} or a .model file)")
     auto = _library("AutoTokenizer")
@@ -177,11 +185,13 @@ def build_llama(**sizes: Any) -> nn.Module:
 
 
 def save_architecture(model: nn.Module, path: Path, *, tokenizer_of: Path | None) -> None:
-    """Write a model's ``config.json``, and the tokenizer that lies in folder ``tokenizer_of``, into folder ``path``."""
+    """Write a model's ``config.json`` and the tokenizer's files of folder ``tokenizer_of`` into folder ``path``."""
     path.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(path)  # type: ignore[operator,union-attr]
-    if tokenizer_of is not None and _has_tokenizer(tokenizer_of):
-        load_tokenizer(tokenizer_of).save_pretrained(path)
+    for file in sorted(tokenizer_of.iterdir()) if tokenizer_of is not None else ():
+        # Copied, for the library would write some tokenizers otherwise than it read them.
+        if file.name in _TOKENIZER_FILES or file.suffix == ".model":
+            shutil.copyfile(file, path / file.name)
 
 
 def most_positions(model: nn.Module) -> int | None:
@@ -316,10 +326,6 @@ def _build(directory: Path, family: str) -> nn.Module:
     except Exception as error:  # the library's own errors are of every kind and a page long
         raise CheckpointError(f"{directory}: cannot be built as a model: {_first_line(error)}") from error
     return made.eval().requires_grad_(False)
-
-
-def _has_tokenizer(directory: Path) -> bool:
-    return any(path.suffix == ".model" or path.name in _VOCABULARIES for path in directory.iterdir())
 
 
 def _load(directory: Path, family: str, *, optional: str | None = None) -> nn.Module:

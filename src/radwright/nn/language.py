@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from radwright.errors import ConfigError, require
 from radwright.nn.decoder import all_in_order
 from radwright.nn.dropout import Dropout
-from radwright.nn.folder import FolderConfig, FolderPart
+from radwright.nn.folder import FolderConfig, FolderPart, is_adapter
 from radwright.nn.huggingface import (
     KeysValues,
     build_llama,
@@ -228,9 +228,7 @@ class Language(FolderPart):
         self.check_length(prefix_BLD.shape[1], 0)
         _check_left_padded(keep_BL)
         cache = make_cache()
-        logits, _ = read_on(
-            self.network, self._fed(prefix_BLD), keep_BL, _positions(keep_BL), num_last=1, cache=cache
-        )
+        logits, _ = read_on(self.network, self._fed(prefix_BLD), keep_BL, _positions(keep_BL), num_last=1, cache=cache)
         prefix = cache_tensors(cache)
         lengths_B = keep_BL.sum(1)
         return LanguageState(
@@ -360,6 +358,9 @@ def _add_adapters(base: nn.Module, config: LanguageConfig) -> None:
         peft.inject_adapter_in_model(adapters, base)
     except ValueError as error:
         raise ConfigError(f"adapter_targets = {targets!r}: {str(error).splitlines()[0]}") from error
+    for name, parameter in base.named_parameters():
+        if is_adapter(name):
+            parameter.data = parameter.data.float()
 
 
 def _positions(keep_BS: Tensor) -> Tensor:
