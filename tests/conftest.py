@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("real development data (../shared) is not at hand")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ForkServerContext]:
+    """Processes that start with torch and Fabric loaded: forked from a server that has one thread."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["radwright.training.loop", "lightning_fabric.strategies", "pytest"])
+    yield context
+    from multiprocessing import forkserver
+
+    forkserver._forkserver._stop()

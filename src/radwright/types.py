@@ -247,6 +247,15 @@ class Tokenizer(Protocol):
 
 
 @runtime_checkable
+class CutsAtSentences(Protocol):
+    """An optional capability of a tokenizer: it knows a sentence's end by the text, where no token stands for it."""
+
+    def encode_sentences(self, text: str, max_ids: int) -> list[int]:
+        """Ids of as many whole sentences from the beginning as fit into ``max_ids``; none when not even one does."""
+        ...
+
+
+@runtime_checkable
 class Decodable(Protocol):
     """What decoding needs of a model: states in, states out, nothing kept on the model.
 

@@ -24,6 +24,7 @@ from radwright.errors import ConfigError, StudyError
 from radwright.imaging.augment import draw
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.tensor import image_tensor
+from radwright.text.subwords import SubwordTokenizer
 from radwright.text.words import WordTokenizer
 from radwright.types import VIEW_POSITIONS, Batch, ImageInMemory, ImageOnDisk, Study, View, ViewPosition
 
@@ -124,6 +125,28 @@ def test_long_reports_are_cut(max_tokens: int, cut_at_sentence: bool, tokenizer:
         assert ids[1:] == [*whole[:5], tokenizer.eos_id]
     else:
         assert ids[1:] == whole[: max_tokens - 1], "cut inside a sentence: no EOS is learnt"
+
+
+@pytest.mark.parametrize("cleaning", [None, "report"])
+def test_long_reports_are_cut_at_sentences_that_have_no_token_of_their_own(cleaning: str | None) -> None:
+    """A decimal's point and an abbreviation's are the same piece as a sentence's."""
+    text = "A 1.2 cm nodule, see Dr. Roe. No effusion. Lungs clear."
+    pieces = SubwordTokenizer.train([text] * 3, size=300, cleaning=cleaning)
+    study = Study("a", (), sections={"findings": text})
+    sentences = [text[:29], text[:42], text]
+    assert [part[-4:] for part in sentences] == ["Roe.", "ion.", "ear."]
+    sizes = [len(pieces.encode(part)) for part in sentences]
+    for max_tokens in range(3, sizes[-1] + 4):
+        ids = report_tokens(study, pieces, LoadingConfig(max_tokens=max_tokens))
+        assert len(ids) <= max_tokens
+        assert ids[0] == pieces.bos_id
+        fit = [part for part, size in zip(sentences, sizes, strict=True) if size + 2 <= max_tokens]
+        if fit:
+            assert ids[1:] == [*pieces.encode(fit[-1]), pieces.eos_id]
+        else:
+            assert ids[1:] == pieces.encode(text)[: max_tokens - 1], "cut inside a sentence: no EOS is learnt"
+    cut = report_tokens(study, pieces, LoadingConfig(max_tokens=sizes[0] + 3, cut_at_sentence=False))
+    assert cut[1:] == pieces.encode(text)[: sizes[0] + 2]
 
 
 def test_choice_of_views() -> None:

@@ -14,12 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from radwright.decoding.config import Beam, DecodingConfig, Greedy
+from radwright.decoding.config import Beam, DecodingConfig, Greedy, Sampling
 from radwright.errors import CheckpointError, OutputError
 from radwright.evaluation.predict import draft_to_file
 from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, load_checkpoint, save_checkpoint
 from radwright.inference.predictor import Predictor
+from radwright.text.subwords import SubwordTokenizer
 from radwright.text.words import WordTokenizer
 from radwright.types import ImageInMemory, Report, Skipped, Study, View
 
@@ -135,6 +136,23 @@ def test_streamed_text_only_grows_and_ends_as_the_draft(saved: Path, decoding: D
     [expected] = drafts(predictor, [study("a", 4)])
     assert last.text == expected.text
     assert all(isinstance(text, str) and last.text.lower().startswith(text.lower().rstrip(".")) for text in texts)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_streamed_pieces_of_words_only_grow(seed: int, tmp_path: Path) -> None:
+    """Bytes drawn at random: characters are torn at almost every step."""
+    pieces = SubwordTokenizer.train(["38 °C, 10 µm."] * 3, size=270)
+    decoding = DecodingConfig(strategy=Sampling(temperature=2.0, seed=seed), min_tokens=20, max_tokens=30)
+    config = CheckpointConfig(method="vlci", model=MODEL, image=ImageConfig(size_px=32), decoding=decoding)
+    torch.manual_seed(seed)
+    save_checkpoint(tmp_path / "best", config, build_model("vlci", MODEL, pieces, config.image), pieces, {})
+    predictor = Predictor.load(tmp_path / "best")
+    assert predictor.checkpoint.tokenizer == pieces
+    *texts, last = list(predictor.stream(study("a", 4)))
+    assert isinstance(last, Report)
+    assert len(texts) >= 19
+    assert all(isinstance(text, str) and last.text.startswith(text) for text in texts)
+    assert texts == sorted(texts, key=len)
 
 
 def test_damaged_checkpoints_are_refused_by_name(saved: Path, tmp_path: Path) -> None:

@@ -226,6 +226,22 @@ def test_a_stage_has_an_image_size_of_its_own(store: Path, tmp_path: Path) -> No
     assert run("train", path, f"store={store}", *wrong) != 0
 
 
+def test_pieces_of_words_from_training_to_drafts_and_on(store: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, max_steps=1)
+    common = ["train", recipe, f"store={store}", "--threads", 1]
+    raw = ["vocabulary={kind: subwords, size: 300, cleaning: null}", "loading.max_tokens=60"]
+    assert run(*common, *raw, "--out", tmp_path / "first") == 0
+    best = tmp_path / "first" / "best"
+    assert json.loads((best / "tokenizer" / "tokenizer.json").read_text())["kind"] == "subwords"
+    drafts = tmp_path / "drafts.jsonl"
+    assert run("generate", best, store, "--split", "test", "--out", drafts, "--limit", 1) == 0
+    assert len(drafts.read_text().splitlines()) == 1
+    on = [f"stages.0.init_from={best}", "loading.max_tokens=60", "--out", tmp_path / "second"]
+    assert run(*common, *on) != 0, "its words are not these"
+    shutil.rmtree(tmp_path / "second")
+    assert run(*common, *on, f"vocabulary.checkpoint={best}") == 0
+
+
 def test_a_mistake_in_a_later_stage_costs_no_earlier_one(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from radwright.errors import CheckpointError, ConfigError
 from radwright.text.cleaning import clean_report, readable
-from radwright.text.words import DISTINCT_IDS, SpecialIds, WordTokenizer, load_tokenizer
+from radwright.text.tokenizers import load_tokenizer
+from radwright.text.words import DISTINCT_IDS, SpecialIds, WordTokenizer
 from radwright.types import Tokenizer
 
 REPORTS = ["Heart size normal. Lungs clear.", "The heart is large. No effusion.", "Lungs clear. No effusion, no mass."]
@@ -82,7 +83,7 @@ def test_save_and_load(tmp_path: Path, tokenizer: WordTokenizer, released: bool)
     ("change", "message"),
     [
         ({"version": 9}, "version 9"),
-        ({"kind": "bytes"}, "no word tokenizer"),
+        ({"kind": "bytes"}, "must be words or subwords, not 'bytes'"),
         ({"cleaning": "mine"}, "unknown cleaning 'mine'"),
         ({"words": ["a", "a"]}, "'a' is in the vocabulary twice"),
         ({"words": ["a b"]}, "no single word"),
@@ -113,7 +114,7 @@ def test_load_says_what_is_missing_or_broken(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not valid JSON"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="no word tokenizer"):
+    with pytest.raises(CheckpointError, match="no tokenizer of Radwright"):
         load_tokenizer(tmp_path)
 
 

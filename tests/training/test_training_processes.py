@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -11,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -22,17 +20,6 @@ import training_toy
 from training_toy import train_and_store
 
 CHANGING = {"elapsed_s", "studies_per_s", "seconds"}
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[ForkServerContext]:
-    """Processes that start with torch and Fabric loaded: forked from a server that has one thread."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["radwright.training.loop", "lightning_fabric.strategies", "pytest"])
-    yield context
-    from multiprocessing import forkserver
-
-    forkserver._forkserver._stop()
 
 
 def records(run_dir: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ def demo(
         None, metavar="[KEY=VALUE]...", help="Changes to the quickstart recipe, e.g. stages.0.train.epochs=2."
     ),
     out: Path = typer.Option(Path("runs/demo"), "--out", help="Folder for everything the demo makes."),
+    method: str = typer.Option("cmcrl", "--method", help="What to train: cmcrl or trrg (needs the extra learned)."),
     studies: int | None = typer.Option(None, min=10, help="Train studies; fewer are quicker and worse."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads; default: all cores."),
     as_json: bool = typer.Option(False, "--json", help="Print the result as JSON instead of text."),
@@ -25,7 +26,9 @@ def demo(
     from radwright.runs.demo import run_demo
 
     quiet = (lambda text: None) if as_json else say
-    result = run_demo(out, num_studies=studies, overrides=tuple(overrides or ()), threads=threads, say=quiet)
+    result = run_demo(
+        out, method=method, num_studies=studies, overrides=tuple(overrides or ()), threads=threads, say=quiet
+    )
     if as_json:
         print(json.dumps(result.plain()))
         return
@@ -42,7 +45,7 @@ def demo(
         say(
             "NOTE: this machine was too slow or too busy: training was cut off by its time limit, so the drafts are "
             "worse than they should be. To train on from there: radwright demo --out "
-            f"{out} stages.0.train.max_minutes=15"
+            f"{out} --method {method} stages.0.train.max_minutes=15"
         )
     if findings.micro.f1 <= findings.best_constant_f1:
         say("NOTE: these drafts do not beat a constant report: the model has not learnt to look at the images.")

@@ -26,7 +26,7 @@ from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import Pixels
 from radwright.imaging.pixels import image_pixels
 from radwright.imaging.tensor import pixels_to_tensor
-from radwright.types import VIEW_POSITIONS, Batch, Study, Tokenizer, View
+from radwright.types import VIEW_POSITIONS, Batch, CutsAtSentences, Study, Tokenizer, View
 
 Views = tuple[list[Pixels], list[int]]
 """A study's views decoded and resized, (S, S) each, and their positions as index into ``VIEW_POSITIONS``."""
@@ -179,21 +179,27 @@ def report_tokens(study: Study, tokenizer: Tokenizer, loading: LoadingConfig, *,
     Raises:
         StudyError: the study's report is empty, and it is required.
     """
-    ids = tokenizer.encode(report_text(study, loading.target))
+    text = report_text(study, loading.target)
+    ids = tokenizer.encode(text)
     if not (ids or required):
         return []
     if not ids:
         raise StudyError(f"study {study.study_id}: its {loading.target} is empty")
     if len(ids) + 2 <= loading.max_tokens:
         return [tokenizer.bos_id, *ids, tokenizer.eos_id]
-    if loading.cut_at_sentence:
-        # The last token of any whole sentence: how this tokenizer writes a sentence's end.
-        period = tokenizer.encode("clear.")[-1:]
-        whole = ids[: loading.max_tokens - 2]
-        ends = [number for number, token in enumerate(whole, start=1) if [token] == period]
-        if ends:
-            return [tokenizer.bos_id, *whole[: ends[-1]], tokenizer.eos_id]
+    if loading.cut_at_sentence and (whole := _whole_sentences(text, ids, tokenizer, loading.max_tokens - 2)):
+        return [tokenizer.bos_id, *whole, tokenizer.eos_id]
     return [tokenizer.bos_id, *ids[: loading.max_tokens - 1]]
+
+
+def _whole_sentences(text: str, ids: list[int], tokenizer: Tokenizer, max_ids: int) -> list[int]:
+    """The ids of the sentences that fit; none when the first one is too long."""
+    if isinstance(tokenizer, CutsAtSentences):
+        return tokenizer.encode_sentences(text, max_ids)
+    # The last token of any whole sentence: how this tokenizer writes a sentence's end.
+    period = tokenizer.encode("clear.")[-1:]
+    ends = [number for number, token in enumerate(ids[:max_ids], start=1) if [token] == period]
+    return ids[: ends[-1]] if ends else []
 
 
 def _view_pixels(view: View, image: ImageConfig) -> Pixels:

@@ -18,7 +18,8 @@ def model_card(method: str, provenance: Mapping[str, Any]) -> str:
     Args:
         method: name of the method.
         provenance: ``provenance.json``: keys ``studies`` (name, format, licence, counts), ``scores``, ``radwright``,
-            ``commit``, ``seed``, ``trained_at`` are shown where present.
+            ``commit``, ``seed``, ``trained_at``, ``bases`` (networks that it needs and does not hold) are shown where
+            present.
     """
     studies = provenance.get("studies", {})
     lines = [f"# Model card: {method}", "", "## Trained on", ""]
@@ -37,4 +38,8 @@ def model_card(method: str, provenance: Mapping[str, Any]) -> str:
     lines += ["", "## Made with", ""]
     made = ("radwright", "torch", "commit", "seed", "stage", "step", "trained_at")
     lines += [f"- {key}: {provenance[key]}" for key in made if provenance.get(key) is not None]
+    bases = provenance.get("bases", {})
+    if bases:
+        lines += ["", "## Needs", "", "These networks were left as they were, and their weights are not in here:", ""]
+    lines += [f"- {part}: `{base['directory']}`, fingerprint `{base['identity']}`" for part, base in bases.items()]
     return "\n".join([*lines, "", "## Limits", "", LIMITS])

@@ -1,7 +1,8 @@
 """The checkpoint directory: everything needed to draft a report, readable by anyone, nothing pickled.
 
 ``config.json`` (method, network, image, decoding), ``model.safetensors``, ``tokenizer/``, ``provenance.json`` (where it
-comes from: versions, commit, seed, recipe, studies, scores) and ``MODEL_CARD.md``.
+comes from: versions, commit, seed, recipe, studies, scores) and ``MODEL_CARD.md``; a folder for every part of the
+network that came out of one and was trained whole. Of a frozen base it holds the fingerprint only.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ from radwright.errors import CheckpointError, ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
 from radwright.inference.card import model_card
 from radwright.inference.document_frequency import load_frequency, save_frequency
+from radwright.inference.parts import outside_bases, save_folders, stored_weights, with_places
 from radwright.metrics.cider import DocumentFrequency
 from radwright.tables import METHODS, resolve
-from radwright.text.words import WordTokenizer, load_tokenizer
+from radwright.text.tokenizers import load_tokenizer
 from radwright.types import Tokenizer
 
 FORMAT = "radwright.checkpoint/1"
+NUM_LISTED = 6
+"""Names of weights in a message."""
 
 
 class CheckpointConfig(Config):
@@ -67,7 +71,7 @@ class Checkpoint:
     path: Path
     config: CheckpointConfig
     model: Any
-    tokenizer: WordTokenizer
+    tokenizer: Tokenizer
     provenance: Mapping[str, Any]
     frequency: DocumentFrequency | None = None
 
@@ -92,16 +96,21 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint directory; an older one at ``path`` is replaced only when the new one is whole on disk.
 
+    Weights that a base's folder holds are left out, tied ones are written once (``radwright.inference.parts``).
+
     Raises:
         OutputError: it cannot be written.
     """
+    bases = outside_bases(model)
+    provenance = {**provenance, "bases": bases} if bases else provenance
     partial, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         (partial / "tokenizer").mkdir(parents=True)
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        weights = {name: tensor.cpu().contiguous() for name, tensor in stored_weights(model).items()}
         save_file(weights, partial / "model.safetensors", metadata={"format": FORMAT})
         tokenizer.save(partial / "tokenizer")
+        save_folders(model, partial)
         if frequency is not None:
             save_frequency(frequency, partial)
         _write_json(partial / "config.json", config.plain())
@@ -120,10 +129,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
-    """Read a checkpoint directory, strictly: every weight must be there, and no other.
+    """Read a checkpoint directory, strictly: every weight that it should hold must be there, and no other.
 
     Raises:
-        CheckpointError: something is missing, damaged, of another version, or does not fit.
+        CheckpointError: something is missing, damaged, of another version, or does not fit; a base that it needs is not
+            where it was, or is another one.
     """
     if not path.is_dir() and path.with_name(path.name + ".old").is_dir():
         path = path.with_name(path.name + ".old")  # a kill between the two renames of `save_checkpoint`
@@ -142,17 +152,29 @@ def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
     tokenizer = load_tokenizer(path / "tokenizer")
     try:
         config = CheckpointConfig.parse(values, where=str(config_path))
-        model = build_model(config.method, config.model, tokenizer, config.image)
+        model = build_model(config.method, with_places(config.model, path), tokenizer, config.image)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
-    try:
-        weights = load_file(path / "model.safetensors")
-        model.load_state_dict(weights, strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path / 'model.safetensors'}: does not fit the network of config.json: {error}"
-        ) from error
+    _load_weights(model, path / "model.safetensors")
     return Checkpoint(path, config, model.to(torch.device(device)).eval(), tokenizer, provenance, load_frequency(path))
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        weights = load_file(path)
+        expected = stored_weights(model).keys()
+        wrong = {"lacks": sorted(expected - weights.keys()), "holds besides": sorted(weights.keys() - expected)}
+        told = "; ".join(f"it {verb} {_listed(names)}" for verb, names in wrong.items() if names)
+        if told:
+            raise CheckpointError(f"{path}: does not fit the network of config.json: {told}")
+        model.load_state_dict(weights, strict=False)  # what is not in the file is in a base's folder, or tied
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: does not fit the network of config.json: {error}") from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NUM_LISTED} more" if len(names) > NUM_LISTED else ""
+    return f"{', '.join(names[:NUM_LISTED])}{more}"
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

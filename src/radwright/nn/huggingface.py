@@ -84,6 +84,34 @@ def load_tokenizer(directory: Path) -> Any:
         raise CheckpointError(f"{directory}: its tokenizer cannot be read: {_first_line(error)}") from error
 
 
+def subword_parts(directory: Path) -> tuple[str, int | None, int, int | None]:
+    """What ``radwright.text.subwords.SubwordTokenizer.of`` needs of a language model's folder.
+
+    Returns:
+        (content of its tokenizer.json, BOS, EOS, PAD). BOS is None where the tokenizer has none, or has one and does
+        not begin texts with it; PAD is None where it has none.
+
+    Raises:
+        CheckpointError: see ``load_tokenizer``; or it is not a fast tokenizer, or has no EOS.
+        MissingExtraError: transformers is not installed, or does not work.
+    """
+    tokenizer = load_tokenizer(directory)
+    if not getattr(tokenizer, "is_fast", False):
+        raise CheckpointError(
+            f"{directory}: its tokenizer ({type(tokenizer).__name__}) exists in slow form only, without a "
+            "tokenizer.json; take a model whose folder has that file"
+        )
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            f"{directory}: its tokenizer has no EOS, so no report would end; name the token that ends texts as "
+            "eos_token in tokenizer_config.json, or take a language model that writes texts"
+        )
+    bos: int | None = tokenizer.bos_token_id
+    if bos is not None and tokenizer("a")["input_ids"][:1] != [bos]:
+        bos = None
+    return tokenizer.backend_tokenizer.to_str(), bos, tokenizer.eos_token_id, tokenizer.pad_token_id
+
+
 def bert_from_weights(weights: Mapping[str, Tensor]) -> nn.Module:
     """A BERT encoder (Devlin et al. 2019) of the shape that bare weights have, holding them, in evaluation mode.
 

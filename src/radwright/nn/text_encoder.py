@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from radwright.nn.attention import MASKED, EncoderLayer
+from radwright.nn.attention import EncoderLayer, additive
 from radwright.nn.decoder import TokenEmbedding
 from radwright.nn.folder import FolderConfig, FolderPart
 
@@ -41,7 +41,7 @@ class TextEncoder(FolderPart):
             keep[r, : len(i)] = True
         x, keep = x.to(dev), keep.to(dev)
         h = self.embedding(x)
-        m = torch.zeros(keep.shape, device=dev).masked_fill(~keep, MASKED)[:, None, None]
+        m = additive(keep[:, None, None], h.dtype)
         for l in self.layers:
             h = l(h, m)
         h = self.norm(h)

@@ -16,7 +16,7 @@ from radwright.data.files import atomic_file
 from radwright.data.phantom import KINDS, finding_labels
 from radwright.data.prepare import PrepareConfig, prepare
 from radwright.data.store import REPORTS, PreparedStore
-from radwright.errors import ConfigError, TrainingError
+from radwright.errors import ConfigError, TrainingError, near
 from radwright.evaluation import page
 from radwright.evaluation.findings import FindingTable, finding_table
 from radwright.evaluation.predict import draft_to_file
@@ -29,6 +29,25 @@ from radwright.runs.training import BEST, RECIPE_FILE, STAGES
 
 HELD_OUT = "test"
 NUM_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class DemoMethod:
+    """What the demo can train.
+
+    Attributes:
+        recipe: file in ``recipes/quickstart``.
+        network: what it is, for the page.
+    """
+
+    recipe: str
+    network: str
+
+
+METHODS: Mapping[str, DemoMethod] = {
+    "cmcrl": DemoMethod("phantom.yaml", "A small encoder-decoder"),
+    "trrg": DemoMethod("phantom_trrg.yaml", "A small language model told of disease clues"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +96,7 @@ def quickstart(name: str) -> Path:
 def run_demo(
     out: Path,
     *,
+    method: str = "cmcrl",
     num_studies: int | None = None,
     overrides: tuple[str, ...] = (),
     threads: int | None = None,
@@ -86,14 +106,19 @@ def run_demo(
 
     Args:
         out: folder for everything.
+        method: name in ``METHODS``.
         num_studies: train studies; None: as in the quickstart's population.
         overrides: changes of the recipe.
         threads: CPU threads; None: all cores.
         say: told what happens.
 
     Raises:
+        ConfigError: no such method.
         RadwrightError: see the parts.
     """
+    if method not in METHODS:
+        raise ConfigError(f"--method {method!r}{near(method, METHODS)}: the demo trains {' or '.join(METHODS)}")
+    chosen = METHODS[method]
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
     studies = quickstart("phantom_studies.yaml")
@@ -103,14 +128,18 @@ def run_demo(
     config = PrepareConfig(format="phantom", options={"num_studies": counts}, workers=_num_cores(threads))
     prepare(studies, out / "store", config)
     clock.lap("prepare")
-    say("2/5 training a small encoder-decoder from nothing")
+    say(f"2/5 training from nothing: {chosen.network.lower()}")
     run = out / "run"
+    recipe_path = quickstart(chosen.recipe)
     changes = [
         f"store={json.dumps(str(out / 'store'))}",
-        f"stages.0.train.engine.processes={min(2, _num_cores(threads))}",
+        *(
+            f"stages.{number}.train.engine.processes={min(2, _num_cores(threads))}"
+            for number in range(len(read_yaml(recipe_path)["stages"]))
+        ),
         *overrides,
     ]
-    summaries = _train(quickstart("phantom.yaml"), changes, run)
+    summaries = _train(recipe_path, changes, run)
     recipe = Recipe.parse(read_yaml(run / RECIPE_FILE), where=str(run / RECIPE_FILE))
     clock.lap("train")
     say(f"3/5 drafting reports for {counts[HELD_OUT]} studies it has never seen")
@@ -155,7 +184,7 @@ def run_demo(
     content = page.Page(
         title="Radwright quickstart: drafts for synthetic chest radiographs",
         statement=(
-            "A small encoder-decoder, trained from nothing on synthetic radiographs whose findings are known exactly, "
+            f"{chosen.network}, trained from nothing on synthetic radiographs whose findings are known exactly, "
             f"drafted reports for {len(rows)} held-out studies."
             + (" Training was cut off by its time limit: a less busy machine learns more." if cut_short else "")
         ),

@@ -11,19 +11,22 @@ from torch import nn
 from radwright.errors import CheckpointError
 from radwright.inference.checkpoint import build_model
 from radwright.runs.recipe import Recipe, StageConfig, stage_image, stage_network
+from radwright.runs.vocabulary import stand_in
 from radwright.tables import OBJECTIVES, resolve
-from radwright.text.words import WordTokenizer
 from radwright.training.optim import freeze, make_optimizer
+from radwright.types import Tokenizer
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Build every stage once, with a vocabulary of one word.
+    """Build every stage once, with a vocabulary of one word where it is not taken over.
 
     Raises:
         ConfigError: the network's, the objective's or the image's config, or a pattern of names, cannot be used.
+        CheckpointError: a folder or a tokenizer that the recipe names cannot be used.
     """
+    tokenizer = stand_in(recipe.vocabulary)
     for stage in recipe.stages:
-        objective = stage_objective(recipe, stage, {})
+        objective = stage_objective(recipe, stage, {}, tokenizer)
         freeze(objective, stage.train.frozen)
         make_optimizer(objective, stage.train.optimizer)
 
@@ -42,11 +45,20 @@ def check_starts(recipe: Recipe) -> None:
             )
 
 
-def stage_objective(recipe: Recipe, stage: StageConfig, changes: Mapping[str, Any]) -> nn.Module:
-    """A stage's objective with its network, but for a vocabulary of one word: names do not depend on it."""
+def stage_objective(
+    recipe: Recipe, stage: StageConfig, changes: Mapping[str, Any], tokenizer: Tokenizer | None = None
+) -> nn.Module:
+    """A stage's objective with its network, but for a vocabulary of one word: names do not depend on it.
+
+    Args:
+        recipe: the run.
+        stage: one of its stages.
+        changes: of the network's config.
+        tokenizer: of ``stand_in``, where the caller has it already.
+    """
     method, values = stage_network(recipe, stage)
-    image, words = stage_image(recipe, stage), WordTokenizer.build(["word"], min_count=1)
-    model = build_model(method, {**values, **changes}, words, image)
+    words = stand_in(recipe.vocabulary) if tokenizer is None else tokenizer
+    model = build_model(method, {**values, **changes}, words, stage_image(recipe, stage))
     kind = resolve(OBJECTIVES, stage.objective, kind="objective")
     made: nn.Module = kind(model, kind.Config.parse(stage.settings, where=f"settings of stage {stage.name}"))
     return made

@@ -13,20 +13,51 @@ from radwright.decoding.config import DecodingConfig
 from radwright.errors import ConfigError
 from radwright.imaging.config import ImageConfig
 from radwright.tables import METHODS, resolve
+from radwright.text.subwords import SMALLEST
 from radwright.training.config import TrainConfig
 
 
 class VocabularyConfig(Config):
-    """The tokenizer, made from the train reports of the store."""
+    """The tokenizer, made from the train reports of the store or taken over."""
 
-    cleaning: str = "report"
-    """Name of the cleaning that reports pass through before they are cut into words."""
+    kind: Literal["words", "subwords"] = "words"
+    """``words``: whole words of cleaned reports. ``subwords``: pieces of words down to single bytes; no word is
+    unknown."""
+    cleaning: str | None = "report"
+    """Name of the cleaning that reports pass through before they are cut. None (``subwords`` only): as written."""
     min_count: int = Field(default=3, ge=1)
-    """Words seen less often in train become unknown (R2Gen family: 3 for IU X-Ray, 10 for MIMIC-CXR)."""
+    """``words`` only: words seen less often in train become unknown (R2Gen family: 3 for IU X-Ray, 10 for
+    MIMIC-CXR)."""
+    size: int = Field(default=2000, ge=SMALLEST)
+    """``subwords`` only: most pieces that are learnt from the train reports, bytes and special tokens included."""
     released: bool = False
     """Lay the ids out as released: 0 is BOS, EOS and PAD, ``<unk>`` a word among words. False: ids of their own."""
     checkpoint: Path | None = None
     """Checkpoint directory whose tokenizer is taken over, so that its weights can be the start; None: a new one."""
+    directory: Path | None = None
+    """Folder of a Hugging Face language model whose tokenizer is taken over (``subwords``, and says so); None: a new
+    one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_folder_holds_subwords(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("directory") is not None:
+            return {"kind": "subwords"} | values
+        return values
+
+    @model_validator(mode="after")
+    def _keys_go_together(self) -> Self:
+        if self.directory is not None and self.checkpoint is not None:
+            raise ValueError("checkpoint and directory both name a tokenizer to take over: give one of them")
+        if self.directory is not None and self.kind == "words":
+            raise ValueError("kind words and directory: a language model's tokenizer has subwords; leave kind out")
+        if self.kind == "subwords" and self.released:
+            raise ValueError("kind subwords and released: the released layout of ids is one of words")
+        if self.kind == "words" and self.cleaning is None:
+            raise ValueError(
+                "kind words and cleaning null: words are cut out of cleaned text; name a cleaning (report)"
+            )
+        return self
 
 
 class ValidationConfig(Config):

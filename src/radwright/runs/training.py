@@ -33,14 +33,14 @@ from radwright.runs.preflight import check_recipe, check_starts
 from radwright.runs.provenance import provenance
 from radwright.runs.recipe import Recipe, StageConfig, stage_image, stage_network
 from radwright.runs.validation import DraftValidation, ObjectiveValidation
+from radwright.runs.vocabulary import make_tokenizer
 from radwright.tables import OBJECTIVES, resolve
 from radwright.text.cleaning import clean_report
-from radwright.text.words import WordTokenizer, frequent_words, load_tokenizer
 from radwright.training.engine import Engine
 from radwright.training.hooks import Hook, JsonlHook, PictureHook, ProgressHook, TensorBoardHook
 from radwright.training.loop import STATE_FILE, Trainer
 from radwright.training.state import changed_keys
-from radwright.types import Batch, TrainReport
+from radwright.types import Batch, Tokenizer, TrainReport
 
 RECIPE_FILE, RUN_FILE, STAGES, BEST = "recipe.yaml", "run.json", "stages", "best"
 HANDOVER_FILE = "handover.json"
@@ -54,7 +54,7 @@ class _Run:
     out: Path
     engine: Engine
     store: PreparedStore
-    tokenizer: WordTokenizer
+    tokenizer: Tokenizer
     frequency: DocumentFrequency
     facts: Mapping[str, Any]
 
@@ -81,7 +81,7 @@ def train_recipe(recipe: Recipe, out: Path, *, threads: int | None = None) -> di
     check_starts(recipe)
     check_folder(out, recipe)
     store = PreparedStore(recipe.store)
-    tokenizer = _make_tokenizer(store, recipe)
+    tokenizer = make_tokenizer(recipe.vocabulary, store, recipe.loading.target)
     engine = Engine(config)
     try:
         set_threads(threads, processes=config.processes)
@@ -150,19 +150,6 @@ def _write_folder(run: _Run) -> None:
         file.write(yaml.safe_dump(run.recipe.plain(), sort_keys=False).encode())
     with atomic_file(run.out / RUN_FILE) as file:
         file.write((json.dumps(run.facts, indent=2) + "\n").encode())
-
-
-def _make_tokenizer(store: PreparedStore, recipe: Recipe) -> WordTokenizer:
-    """The words of the train reports (``tune`` left out: it stands for unseen studies)."""
-    target = recipe.loading.target
-    reports = (report_text(store.study(index, images=False), target) for index in store.indices("train"))
-    config = recipe.vocabulary
-    if config.checkpoint is not None:
-        return load_tokenizer(config.checkpoint / "tokenizer")
-    if config.released:
-        words = frequent_words(reports, min_count=config.min_count, cleaning=config.cleaning)
-        return WordTokenizer.released(words, cleaning=config.cleaning)
-    return WordTokenizer.build(reports, min_count=config.min_count, cleaning=config.cleaning)
 
 
 def _frequency(store: PreparedStore, recipe: Recipe) -> DocumentFrequency:

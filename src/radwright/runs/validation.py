@@ -15,10 +15,9 @@ from radwright.evaluation.validation import validation_scores
 from radwright.inference.predictor import draft_batch
 from radwright.metrics.cider import DocumentFrequency
 from radwright.runs.recipe import Recipe, StageConfig, stage_image
-from radwright.text.words import WordTokenizer
 from radwright.training.engine import Engine
 from radwright.training.hooks import Picture
-from radwright.types import Report, Study
+from radwright.types import Report, Study, Tokenizer
 
 NUM_PICTURED = 6
 
@@ -33,7 +32,7 @@ class _Run(Protocol):
     @property
     def store(self) -> PreparedStore: ...
     @property
-    def tokenizer(self) -> WordTokenizer: ...
+    def tokenizer(self) -> Tokenizer: ...
     @property
     def frequency(self) -> DocumentFrequency: ...
 

@@ -37,7 +37,7 @@ _UNDERSCORES = (
 )
 _CROSSES = re.compile(r"(?<![^\W_])x{3,}(?![^\W_])")
 _TOKEN = re.compile(r"[^\W_]+(?:(?:-|(?<=\d)\.(?=\d))[^\W_]+)*(?:(?<=\d)%)?|\.")
-_ABBREVIATIONS = {"dr", "drs", "mr", "mrs", "ms", "prof", "vs", "approx", "cf", "incl"}
+ABBREVIATIONS = {"dr", "drs", "mr", "mrs", "ms", "prof", "vs", "approx", "cf", "incl"}
 _NUMBERING = re.compile(r"\d{1,2}")
 
 
@@ -159,7 +159,7 @@ def _sentences(words: list[str], *, abbreviations: bool = True) -> Iterator[list
     for word in words:
         if word != ".":
             sentence.append(word)
-        elif sentence and not (abbreviations and sentence[-1] in _ABBREVIATIONS):
+        elif sentence and not (abbreviations and sentence[-1] in ABBREVIATIONS):
             yield sentence
             sentence = []
     if sentence:

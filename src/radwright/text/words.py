@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from radwright.errors import CheckpointError, ConfigError, RadwrightError
+from radwright.errors import ConfigError
 from radwright.text.cleaning import CLEANERS, GAP_WORD, cleaner, readable
 
+KIND = "words"
 FILE_NAME = "tokenizer.json"
 FORMAT_VERSION = 1
 UNKNOWN = "<unk>"
@@ -131,7 +132,7 @@ class WordTokenizer:
     def save(self, directory: Path) -> None:
         """Write ``tokenizer.json`` into an existing directory."""
         values = {
-            "kind": "words",
+            "kind": KIND,
             "version": FORMAT_VERSION,
             "cleaning": self.cleaning,
             "special_ids": asdict(self.special_ids),
@@ -139,6 +140,31 @@ class WordTokenizer:
         }
         text = json.dumps(values, ensure_ascii=False, indent=1) + "\n"
         (directory / FILE_NAME).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> WordTokenizer:
+        """What ``save`` wrote, as read from JSON; ``kind`` and ``version`` are right already.
+
+        Raises:
+            ConfigError: a key or value that ``save`` does not write.
+        """
+        keys = {"kind", "version", "cleaning", "special_ids", "words"}
+        if values.keys() != keys:
+            raise ConfigError(f"has missing or unknown keys: {', '.join(sorted(values.keys() ^ keys))}")
+        numbers = values["special_ids"]
+        names = set(SpecialIds.__dataclass_fields__)
+        if (
+            not isinstance(numbers, dict)
+            or numbers.keys() != names
+            or any(type(n) is not int for n in numbers.values())
+        ):
+            raise ConfigError(f"special_ids must give a whole number for each of {', '.join(sorted(names))}")
+        words = values["words"]
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ConfigError("words must be a list of texts")
+        if not isinstance(values["cleaning"], str) or values["cleaning"] not in CLEANERS:
+            raise ConfigError(f"unknown cleaning {values['cleaning']!r}; known: {', '.join(CLEANERS)}")
+        return cls(words, special_ids=SpecialIds(**numbers), cleaning=values["cleaning"])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, WordTokenizer):
@@ -159,45 +185,6 @@ def frequent_words(reports: Iterable[str], *, min_count: int, cleaning: str) -> 
     for report in reports:
         counts.update(clean(report).split())
     return {word for word, count in counts.items() if count >= min_count}
-
-
-def load_tokenizer(directory: Path) -> WordTokenizer:
-    """Read the tokenizer that ``WordTokenizer.save`` wrote into ``directory``.
-
-    Raises:
-        CheckpointError: the file is missing, is not JSON, is of another version, or does not hold a valid vocabulary.
-    """
-    path = directory / FILE_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: is not valid JSON: {error}") from error
-    try:
-        return _from_values(values)
-    except RadwrightError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
-def _from_values(values: Any) -> WordTokenizer:
-    keys = {"kind", "version", "cleaning", "special_ids", "words"}
-    if not isinstance(values, dict) or values.get("kind") != "words":
-        raise ConfigError('is no word tokenizer: "kind" must be "words"')
-    if values.get("version") != FORMAT_VERSION:
-        raise ConfigError(f"has format version {values.get('version')!r}; this Radwright reads {FORMAT_VERSION}")
-    if values.keys() != keys:
-        raise ConfigError(f"has missing or unknown keys: {', '.join(sorted(values.keys() ^ keys))}")
-    numbers = values["special_ids"]
-    names = set(SpecialIds.__dataclass_fields__)
-    if not isinstance(numbers, dict) or numbers.keys() != names or any(type(n) is not int for n in numbers.values()):
-        raise ConfigError(f"special_ids must give a whole number for each of {', '.join(sorted(names))}")
-    words = values["words"]
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ConfigError("words must be a list of texts")
-    if values["cleaning"] not in CLEANERS:
-        raise ConfigError(f"unknown cleaning {values['cleaning']!r}; known: {', '.join(CLEANERS)}")
-    return WordTokenizer(words, special_ids=SpecialIds(**numbers), cleaning=values["cleaning"])
 
 
 def _check(words: tuple[str, ...], id_of: dict[str, int], ids: SpecialIds) -> None:

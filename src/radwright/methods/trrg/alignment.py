@@ -162,11 +162,11 @@ class Alignment(nn.Module):
         """s (v . t+ - v . t-), (B, M); without the scale cosines would keep every probability near one half."""
         present_MD, absent_MD = self.disease_vectors()
         logits: Tensor = self.scale * self.image_vectors(seen) @ (present_MD - absent_MD).T
-        return logits
+        return logits.float() if logits.dtype != torch.float64 else logits
 
     def perceive(self, batch: Batch) -> Tensor:
         """Zero-shot probability of every disease of the bank, (B, M)."""
-        return self.disease_logits(self.see(batch)).float().sigmoid()
+        return self.disease_logits(self.see(batch)).sigmoid()
 
     # --- what a run asks for ------------------------------------------------------------------------------------
 

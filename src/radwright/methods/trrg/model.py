@@ -134,7 +134,7 @@ class Trrg(Alignment):
             raise StudyError(f"study {study_id}: has no image, and a report is written from images; leave it out")
         seen = self.see(batch)
         with torch.no_grad():
-            probability_BM = self.disease_logits(seen).float().sigmoid()
+            probability_BM = self.disease_logits(seen).sigmoid()
         clues = self.clues(batch, probability_BM)
         words_MC = self.text_encoder.encode([disease.clue for disease in self.bank.diseases])
         clues_BKD, keep_BK = self.injection(words_MC, clues)

@@ -115,9 +115,7 @@ class CluedReport(nn.Module):
         targets_BT, lengths_B = batch.token_ids_BT[:, 1:], _lengths(batch)
         # By length, never by id: PAD may be EOS.
         real_BT = torch.arange(targets_BT.shape[1], device=targets_BT.device) < (lengths_B - 1).unsqueeze(1)
-        chosen = logits_BTU[real_BT]
-        wide = chosen if chosen.dtype == torch.float64 else chosen.float()
-        sums = {"report": F.cross_entropy(wide, targets_BT[real_BT], reduction="sum")}
+        sums = {"report": F.cross_entropy(_wide(logits_BTU[real_BT]), targets_BT[real_BT], reduction="sum")}
         if len(self.weights) > 1:
             real_BT1 = real_BT.unsqueeze(-1).to(states_BTE.dtype)
             mean_BE = (states_BTE * real_BT1).sum(1) / real_BT1.sum(1).clamp(min=1)
@@ -128,8 +126,9 @@ class CluedReport(nn.Module):
 
     def _agree_on_labels(self, batch: Batch, image_BD: Tensor, text_BD: Tensor) -> dict[str, Tensor]:
         words_MC = self.model.text_encoder.encode([disease.clue for disease in self.model.bank.diseases])
-        sides = [self.consistency.logits(state, words_MC).float() for state in (image_BD, text_BD)]
+        sides = [_wide(self.consistency.logits(state, words_MC)) for state in (image_BD, text_BD)]
         labels_BM, known_BM = (tensor.to(image_BD.device) for tensor in self._labels(batch))
+        labels_BM = labels_BM.to(sides[0].dtype)
         weight_M = self.get_buffer("positive_weight_M")
         image, text = (
             F.binary_cross_entropy_with_logits(side, labels_BM, pos_weight=weight_M, reduction="none")[known_BM].sum()
@@ -158,6 +157,11 @@ def bernoulli_kl(fixed: Tensor, moving: Tensor) -> Tensor:
     cross = F.binary_cross_entropy_with_logits(moving, probability, reduction="none")
     own = F.binary_cross_entropy_with_logits(fixed, probability, reduction="none")
     return cross - own
+
+
+def _wide(numbers: Tensor) -> Tensor:
+    """In float32 at least: sums of losses in half precision drown."""
+    return numbers if numbers.dtype == torch.float64 else numbers.float()
 
 
 def _lengths(batch: Batch) -> Tensor:
