@@ -39,16 +39,21 @@ _CACHE_NAMES = ("cache", "past_key_values")
 KeysValues = tuple[Tensor, Tensor]
 
 
-def load_encoder(directory: Path) -> nn.Module:
-    """A text or image encoder without a head, in evaluation mode.
+def load_encoder(directory: Path, *, weights: bool = True) -> nn.Module:
+    """A text or image encoder without a head, in evaluation mode and in float32, whatever the folder holds.
 
     A pooler that the folder has no weights for (masked language models come without) is taken off.
+
+    Args:
+        directory: its folder.
+        weights: False builds the architecture alone, from ``config.json``, with weights that mean nothing.
 
     Raises:
         CheckpointError: no such folder, a part of it is missing, or weights are missing or of another shape.
         MissingExtraError: transformers is not installed, or does not work.
     """
-    return _load(directory, "AutoModel", optional=r"(.*\.)?pooler\.")
+    made = _load(directory, "AutoModel", optional=r"(.*\.)?pooler\.") if weights else _build(directory, "AutoModel")
+    return made.float()
 
 
 def load_token_classifier(directory: Path) -> nn.Module:
@@ -192,6 +197,29 @@ def save_architecture(model: nn.Module, path: Path, *, tokenizer_of: Path | None
         # Copied, for the library would write some tokenizers otherwise than it read them.
         if file.name in _TOKENIZER_FILES or file.suffix == ".model":
             shutil.copyfile(file, path / file.name)
+
+
+def check_reads_texts(model: nn.Module, directory: Path, max_tokens: int) -> None:
+    """Make sure that an encoder reads token ids, as many as wanted.
+
+    Raises:
+        ConfigError: it is not of BERT's kind, or has fewer positions than ``max_tokens``.
+    """
+    known = inspect.signature(type(model).forward).parameters
+    if not {"input_ids", "attention_mask"} <= known.keys() or getattr(model.config, "is_encoder_decoder", False):
+        raise ConfigError(f"{directory}: holds a {type(model).__name__}, which is no text encoder of BERT's kind")
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa's positions begin behind that of padding.
+            rows = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if max_tokens > rows:
+                raise ConfigError(f"{directory}: its encoder reads {rows} tokens, fewer than max_tokens ({max_tokens})")
+
+
+def token_ids(tokenizer: Any, text: str, max_tokens: int) -> list[int]:
+    """Ids of a text as its model wants them, with special tokens, cut at ``max_tokens``."""
+    ids: list[int] = tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]
+    return ids
 
 
 def most_positions(model: nn.Module) -> int | None:

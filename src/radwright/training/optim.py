@@ -175,7 +175,15 @@ def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     """The optimiser over ``module``'s trainable parameters, grouped by `parameter_groups`, with fused kernels."""
     algorithm = ALGORITHMS[config.name]
     keywords: dict[str, Any] = {"betas": config.betas, "eps": config.eps, "amsgrad": config.amsgrad, "fused": True}
-    return algorithm(parameter_groups(module, config), **keywords)
+    optimizer = algorithm(parameter_groups(module, config), **keywords)
+    optimizer.register_step_post_hook(_count_change)
+    return optimizer
+
+
+def _count_change(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Let the weights' version counters rise, which fused kernels leave as they are; what was remembered of the old
+    weights is known by them to be old."""
+    torch.autograd.graph.increment_version([weight for group in optimizer.param_groups for weight in group["params"]])
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, float]:
@@ -220,13 +228,16 @@ class Ema:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the module holds the averages; afterwards its own weights again, to the bit."""
-        weights = [parameter.data for parameter in self._parameters.values()]
-        own = [weight.clone() for weight in weights]
-        torch._foreach_copy_(weights, list(self.averages.values()))
+        # Not through `.data`, which version counters do not see: see `_count_change`.
+        weights: list[Tensor] = list(self._parameters.values())
+        own = [weight.detach().clone() for weight in weights]
+        with torch.no_grad():
+            torch._foreach_copy_(weights, list(self.averages.values()))
         try:
             yield
         finally:
-            torch._foreach_copy_(weights, own)
+            with torch.no_grad():
+                torch._foreach_copy_(weights, own)
 
     def load(self, averages: Mapping[str, Tensor]) -> None:
         """Take over saved averages, named as the parameters are."""
