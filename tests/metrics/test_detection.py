@@ -44,6 +44,20 @@ def test_no_threshold_has_a_better_f1(studies: list[tuple[int, bool]]) -> None:
         assert found >= f1(scores > other, present) - 1e-12
 
 
+@given(STUDIES, st.sampled_from([0.25, 0.5, 2.0]))
+def test_a_smaller_beta_chooses_no_more_and_the_best_f_beta(studies: list[tuple[int, bool]], beta: float) -> None:
+    scores, present = arrays(studies)
+    threshold = best_threshold(scores, present, beta=beta)
+    if threshold is None:
+        return
+
+    def f_beta(theta: float) -> float:
+        chosen = scores > theta
+        return float((1 + beta**2) * (chosen & present).sum() / (chosen.sum() + beta**2 * present.sum()))
+
+    assert all(f_beta(threshold) >= f_beta(other) - 1e-12 for other in [-1.0, *((np.arange(8) - 0.5) / 7)])
+
+
 def test_of_equal_thresholds_the_one_that_chooses_fewest_is_taken() -> None:
     scores, present = np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False])
     # choosing 1 or 3 gives 2/3 and 4/5; choosing 0.9 alone of two equals:
