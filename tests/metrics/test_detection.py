@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radwright.metrics.detection import auc, best_threshold, calibration, calibration_error, f1
+from radwright.metrics.detection import auc, best_threshold, calibration, calibration_error, f1, matched_threshold
 
 STUDIES = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30)
 
@@ -63,6 +63,18 @@ def test_of_equal_thresholds_the_one_that_chooses_fewest_is_taken() -> None:
     # choosing 1 or 3 gives 2/3 and 4/5; choosing 0.9 alone of two equals:
     assert best_threshold(scores, present) == pytest.approx(0.4)
     assert best_threshold(np.array([0.9, 0.5, 0.4]), np.array([True, False, False])) == pytest.approx(0.7)
+
+
+@given(STUDIES, st.integers(0, 40))
+def test_a_matched_threshold_lets_through_no_more_than_asked_for(studies: list[tuple[int, bool]], number: int) -> None:
+    scores, _ = arrays(studies)
+    let_through = int((scores > matched_threshold(scores, number)).sum())
+    assert let_through <= number
+    ranked = sorted(scores, reverse=True)
+    if number < len(ranked) and (number == 0 or ranked[number - 1] > ranked[number]):
+        assert let_through == number
+    elif number >= len(ranked):
+        assert let_through == len(ranked)
 
 
 def test_calibration_bins_hold_equal_numbers_of_studies() -> None:

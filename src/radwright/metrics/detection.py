@@ -73,6 +73,24 @@ def best_threshold(scores: FloatArray, present: BoolArray, *, beta: float = 1.0)
     return float((ranked[last] + below) / 2)
 
 
+def matched_threshold(scores: FloatArray, number: int) -> float:
+    """The threshold that at most ``number`` of the scores are above: ties at the place are all left out.
+
+    Args:
+        scores: (n,) finite, n at least 1.
+        number: at least 0.
+    """
+    ranked = np.sort(scores)[::-1]
+    if number >= len(ranked):
+        return float(ranked[-1]) - 1e-6
+    return float(ranked[number]) if number and ranked[number - 1] == ranked[number] else _between(ranked, number)
+
+
+def _between(ranked: FloatArray, number: int) -> float:
+    above = ranked[number - 1] if number else max(1.0, ranked[0])
+    return float((above + ranked[number]) / 2) if above > ranked[number] else float(ranked[number])
+
+
 def calibration(probabilities: FloatArray, present: BoolArray, *, num_bins: int = 10) -> FloatArray:
     """Reliability by bins of equal numbers of studies (Q, 3): mean probability, observed share, studies.
 
