@@ -261,8 +261,17 @@ def test_calibration_finds_thresholds_and_scores_only_what_is_frequent_enough() 
     assert scores == {"auc_macro": 1.0, "f1_macro": 1.0, "num_diseases": 1.0}
     thresholds = dict(zip(names, [d.threshold for d in objective.model.bank.diseases], strict=True))
     assert thresholds["Cardiomegaly"] == pytest.approx(0.475)
-    assert thresholds["Edema"] is None  # all that is known has it
-    assert thresholds["Fracture"] is None
+    assert thresholds["Edema"] == pytest.approx(0.2, abs=1e-5)  # all that is known has it
+    assert thresholds["Fracture"] > 0.5  # nobody has it: nobody is told
+
+
+def test_a_rare_disease_is_told_of_no_more_studies_than_have_it() -> None:
+    objective = contrast(min_positives=3)
+    names = objective.model.bank.names
+    rows = [([number / 40] * len(names), tuple([int(number in {5, 7})] * len(names))) for number in range(40)]
+    objective.conclude([rows])
+    [threshold] = {disease.threshold for disease in objective.model.bank.diseases}
+    assert sum(number / 40 > (threshold or 0) for number in range(40)) == 2
 
 
 def test_the_objective_learns_which_sentence_belongs_to_which_image() -> None:

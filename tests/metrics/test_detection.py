@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radwright.metrics.detection import auc, best_threshold, calibration, calibration_error, f1
+from radwright.metrics.detection import auc, best_threshold, calibration, calibration_error, f1, matched_threshold
 
 STUDIES = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30)
 
@@ -44,11 +44,37 @@ def test_no_threshold_has_a_better_f1(studies: list[tuple[int, bool]]) -> None:
         assert found >= f1(scores > other, present) - 1e-12
 
 
+@given(STUDIES, st.sampled_from([0.25, 0.5, 2.0]))
+def test_a_smaller_beta_chooses_no_more_and_the_best_f_beta(studies: list[tuple[int, bool]], beta: float) -> None:
+    scores, present = arrays(studies)
+    threshold = best_threshold(scores, present, beta=beta)
+    if threshold is None:
+        return
+
+    def f_beta(theta: float) -> float:
+        chosen = scores > theta
+        return float((1 + beta**2) * (chosen & present).sum() / (chosen.sum() + beta**2 * present.sum()))
+
+    assert all(f_beta(threshold) >= f_beta(other) - 1e-12 for other in [-1.0, *((np.arange(8) - 0.5) / 7)])
+
+
 def test_of_equal_thresholds_the_one_that_chooses_fewest_is_taken() -> None:
     scores, present = np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False])
     # choosing 1 or 3 gives 2/3 and 4/5; choosing 0.9 alone of two equals:
     assert best_threshold(scores, present) == pytest.approx(0.4)
     assert best_threshold(np.array([0.9, 0.5, 0.4]), np.array([True, False, False])) == pytest.approx(0.7)
+
+
+@given(STUDIES, st.integers(0, 40))
+def test_a_matched_threshold_lets_through_no_more_than_asked_for(studies: list[tuple[int, bool]], number: int) -> None:
+    scores, _ = arrays(studies)
+    let_through = int((scores > matched_threshold(scores, number)).sum())
+    assert let_through <= number
+    ranked = sorted(scores, reverse=True)
+    if number < len(ranked) and (number == 0 or ranked[number - 1] > ranked[number]):
+        assert let_through == number
+    elif number >= len(ranked):
+        assert let_through == len(ranked)
 
 
 def test_calibration_bins_hold_equal_numbers_of_studies() -> None:

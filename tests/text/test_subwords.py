@@ -305,3 +305,11 @@ def test_a_vocabulary_that_holds_the_spelling_as_a_word_ends_no_report() -> None
     library.add_special_tokens(["</s>"])
     tokenizer = SubwordTokenizer.of(library.to_str(), bos_id=None, eos_id=1, pad_id=None)
     assert tokenizer.encode("clear </s> clear") == [2, 2]
+
+
+def test_a_prompt_is_not_cleaned() -> None:
+    tokenizer = SubwordTokenizer.train(["The lungs are clear."], size=SMALLEST, cleaning="report")
+    prompt = "frontal:  <Img>"
+    ids = tokenizer.encode_as_written(prompt)
+    assert len(ids) == 1 + len(prompt)  # a text begins with a blank
+    assert ids != tokenizer.encode(prompt)

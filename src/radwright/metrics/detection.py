@@ -48,14 +48,15 @@ def f1(chosen: BoolArray, present: BoolArray) -> float:
     return 2 * int((chosen & present).sum()) / total if total else 0.0
 
 
-def best_threshold(scores: FloatArray, present: BoolArray) -> float | None:
-    """The threshold theta whose choice ``score > theta`` has the highest F1, midway between two scores.
+def best_threshold(scores: FloatArray, present: BoolArray, *, beta: float = 1.0) -> float | None:
+    """The threshold theta whose choice ``score > theta`` has the highest F-beta, midway between two scores.
 
-    Of equals the highest is taken (the fewest chosen).
+    F-beta = (1 + beta^2) right / (chosen + beta^2 present). Of equals the highest is taken (the fewest chosen).
 
     Args:
         scores: (n,) finite.
         present: (n,).
+        beta: how many times as much recall weighs as precision.
 
     Returns:
         None where no study has the finding, or none lacks it: nothing can be learnt then.
@@ -65,11 +66,29 @@ def best_threshold(scores: FloatArray, present: BoolArray) -> float | None:
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(present[order])
     ends = np.flatnonzero(np.diff(ranked, append=-np.inf))
-    values = 2 * hits[ends] / (ends + 1 + hits[-1])
+    values = hits[ends] / (ends + 1 + beta**2 * hits[-1])
     place = int(np.argmax(values))
     last = ends[place]
     below = ranked[last + 1] if last + 1 < len(ranked) else ranked[last] - 2 * abs(ranked[last]) - 1e-6
     return float((ranked[last] + below) / 2)
+
+
+def matched_threshold(scores: FloatArray, number: int) -> float:
+    """The threshold that at most ``number`` of the scores are above: ties at the place are all left out.
+
+    Args:
+        scores: (n,) finite, n at least 1.
+        number: at least 0.
+    """
+    ranked = np.sort(scores)[::-1]
+    if number >= len(ranked):
+        return float(ranked[-1]) - 1e-6
+    return float(ranked[number]) if number and ranked[number - 1] == ranked[number] else _between(ranked, number)
+
+
+def _between(ranked: FloatArray, number: int) -> float:
+    above = ranked[number - 1] if number else max(1.0, ranked[0])
+    return float((above + ranked[number]) / 2) if above > ranked[number] else float(ranked[number])
 
 
 def calibration(probabilities: FloatArray, present: BoolArray, *, num_bins: int = 10) -> FloatArray:

@@ -136,6 +136,10 @@ class SubwordTokenizer:
         """Ids of a report, without BOS and EOS. A special token's spelling in a text is plain text."""
         return self._ids(_prepare(text, self._clean))
 
+    def encode_as_written(self, text: str) -> list[int]:
+        """As ``encode``, without the cleaning: for prompts, whose white space and punctuation count."""
+        return self._ids(text)
+
     def encode_sentences(self, text: str, max_ids: int) -> list[int]:
         """Ids of as many whole sentences from the beginning as fit; see ``radwright.types.CutsAtSentences``."""
         prepared = _prepare(text, self._clean)

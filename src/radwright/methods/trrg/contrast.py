@@ -23,7 +23,8 @@ from radwright.config import Config
 from radwright.errors import ConfigError, StudyError
 from radwright.methods.trrg.alignment import Alignment
 from radwright.methods.trrg.sentences import Sentence, draw_sentences, report_sentences, report_signature
-from radwright.metrics.detection import auc, best_threshold, f1
+from radwright.metrics.base import FloatArray
+from radwright.metrics.detection import BoolArray, auc, best_threshold, f1, matched_threshold
 from radwright.types import Batch, OneRank, Ranks
 
 SHARPNESS = 10.0
@@ -46,7 +47,11 @@ class SentenceContrastConfig(Config):
     local_weight: float = Field(default=0.5, ge=0)
     """Weight of the contrast of sentences with the patches that they attend to."""
     min_positives: int = Field(default=5, ge=1)
-    """A disease counts in ``auc_macro`` where so many tune studies have it, and as many lack it."""
+    """A disease counts in ``auc_macro`` where so many tune studies have it, and as many lack it. Of a rarer one no
+    threshold can be learnt: it is told of as many tune studies as have it."""
+    threshold_beta: float = Field(default=1.0, gt=0)
+    """Thresholds are those with the best F-beta on tune; below 1 clues are fewer and surer. (At 1 a disease that is
+    hardly perceived is told of every third study, and a language model learns to overhear it.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +230,7 @@ class SentenceContrast(nn.Module):
         ]
 
     def conclude(self, judged: Sequence[Sequence[tuple[list[float], tuple[int | None, ...]]]]) -> dict[str, float]:
-        """Zero-shot AUC over the tune studies; the thresholds with the best F1 are set in the network on the way.
+        """Zero-shot AUC over the tune studies; the thresholds with the best F-beta are set in the network.
 
         Returns:
             ``auc_macro`` over the diseases with enough tune studies (NaN without any), ``f1_macro`` of the same at
@@ -239,8 +244,10 @@ class SentenceContrast(nn.Module):
             known = np.array([status != -1 for status in statuses])
             present = np.array([status == 1 for status in statuses])[known]
             values = perceived_NM[known, column]
-            threshold = best_threshold(values, present)
-            thresholds[disease.name] = None if threshold is None else min(1.0, max(0.0, threshold))
+            if not len(values):
+                continue
+            threshold = self._threshold(values, present)
+            thresholds[disease.name] = min(1.0, max(0.0, threshold))
             if min(present.sum(), (~present).sum()) >= self.config.min_positives:
                 areas.append(float(auc(values, present)[0]))
                 scores.append(f1(values > threshold, present))
@@ -249,6 +256,13 @@ class SentenceContrast(nn.Module):
         if not areas:
             return {"auc_macro": float("nan"), "f1_macro": float("nan"), "num_diseases": 0.0}
         return {"auc_macro": float(mean(areas)), "f1_macro": float(mean(scores)), "num_diseases": float(len(areas))}
+
+    def _threshold(self, values: FloatArray, present: BoolArray) -> float:
+        """Of one disease, from the tune studies of which it is known whether they have it."""
+        learnt = best_threshold(values, present, beta=self.config.threshold_beta)
+        if learnt is not None and present.sum() >= self.config.min_positives:
+            return learnt
+        return matched_threshold(values, int(present.sum()))
 
 
 def _targets(shares: Sequence[_Share], *, agreeing: bool) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from radwright.errors import CheckpointError, ConfigError, StudyError
-from radwright.methods.trrg.alignment import Alignment, AlignmentConfig
+from radwright.methods.trrg.alignment import Alignment, AlignmentConfig, Seen
 from radwright.methods.trrg.clue_bank import ClueBank
 from radwright.methods.trrg.injection import ClueInjection
 from radwright.methods.trrg.interaction import ClueInteraction
@@ -54,6 +54,9 @@ class TrrgConfig(AlignmentConfig):
     """Chance that training leaves a clue out."""
     false_clue: float = Field(default=0.05, ge=0, lt=1)
     """Chance that training tells a study one disease more."""
+    guidance: float = Field(default=0.0, ge=0, le=20)
+    """How much further decoding goes in the direction of the clues (ours; classifier-free guidance, Ho and Salimans
+    2022): log p = (1 + w) log p(word | clues) - w log p(word | null clue), normalised again. 0: as trained."""
     min_auc: float | None = Field(default=0.6, ge=0, le=1)
     """Stage 2 refuses to start from a stage 1 whose ``auc_macro`` on tune is lower: the language model's loss falls as
     well with useless clues. None: start all the same, without a stage 1 too."""
@@ -72,6 +75,14 @@ class Prompted:
     prefix_BLE: Tensor
     keep_BL: Tensor
     pooled_BD: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class GuidedState:
+    """Decoding state of the same studies with their clues and without any."""
+
+    told: Any
+    untold: Any
 
 
 class Trrg(Alignment):
@@ -129,13 +140,21 @@ class Trrg(Alignment):
         Raises:
             StudyError: a study has no view.
         """
+        seen = self._see_all(batch)
+        return self._prompt(batch, seen, self._clues_of(batch, seen))
+
+    def _see_all(self, batch: Batch) -> Seen:
         if not bool((has_image_B := batch.has_image_B).all()):
             study_id = batch.study_ids[int(has_image_B.int().argmin())]
             raise StudyError(f"study {study_id}: has no image, and a report is written from images; leave it out")
-        seen = self.see(batch)
+        return self.see(batch)
+
+    def _clues_of(self, batch: Batch, seen: Seen) -> Clues:
         with torch.no_grad():
             probability_BM = self.disease_logits(seen).sigmoid()
-        clues = self.clues(batch, probability_BM)
+        return self.clues(batch, probability_BM)
+
+    def _prompt(self, batch: Batch, seen: Seen, clues: Clues) -> Prompted:
         words_MC = self.text_encoder.encode([disease.clue for disease in self.bank.diseases])
         clues_BKD, keep_BK = self.injection(words_MC, clues)
         patches_BND, clues_BKD = self.interaction(seen.patches_BVPC, seen.view_mask_BV, clues_BKD, keep_BK)
@@ -165,6 +184,8 @@ class Trrg(Alignment):
         first_clue = first_patch + visual_BVPE.shape[0] * visual_BVPE.shape[1] * num_patches
         # Told in the order of their names: the order of the bank must change nothing.
         by_name = [0, *(1 + place for place in sorted(range(len(self.diseases)), key=self.diseases.__getitem__))]
+        # A cleaning is for reports: it would turn "<Img>" into a word of a sentence.
+        write = getattr(self.tokenizer, "encode_as_written", self.tokenizer.encode)
         rows: list[list[int]] = []
         indications = batch.indications or ("",) * len(batch)
         views = [mask.nonzero().flatten().tolist() for mask in batch.view_mask_BV]
@@ -174,7 +195,7 @@ class Trrg(Alignment):
             ids: list[int] = [self.bos_id] if getattr(self.tokenizer, "begins_with_bos", True) else []
             for piece in self.config.prompt.pieces(positions, indication):
                 if isinstance(piece, str):
-                    ids += self.tokenizer.encode(piece)
+                    ids += write(piece)
                 elif piece.kind == "view":
                     start = first_patch + (row * visual_BVPE.shape[1] + places[piece.number]) * num_patches
                     ids += range(start, start + num_patches)
@@ -216,17 +237,37 @@ class Trrg(Alignment):
 
     def start(self, batch: Batch) -> Any:
         """Read the prompts of B studies; see ``radwright.types.Decodable``."""
-        prompted = self.prompt(batch)
+        seen = self._see_all(batch)
+        clues = self._clues_of(batch, seen)
+        told = self._begin(self._prompt(batch, seen, clues))
+        if not self.config.guidance:
+            return told
+        nothing = Clues(torch.zeros_like(clues.keep_BM), clues.probability_BM)
+        return GuidedState(told, self._begin(self._prompt(batch, seen, nothing)))
+
+    def _begin(self, prompted: Prompted) -> Any:
         return self.language.start(prompted.prefix_BLE, prompted.keep_BL)
 
     def step(self, state: Any, token_ids_BW: Tensor) -> tuple[Tensor, Any]:
         """Append one token per beam; see ``radwright.types.Decodable``."""
+        if not isinstance(state, GuidedState):
+            return self._step(state, token_ids_BW)
+        told, state_told = self._step(state.told, token_ids_BW)
+        untold, state_untold = self._step(state.untold, token_ids_BW)
+        weight = self.config.guidance
+        guided = ((1 + weight) * told - weight * untold).log_softmax(-1)
+        return guided, GuidedState(state_told, state_untold)
+
+    def _step(self, state: Any, token_ids_BW: Tensor) -> tuple[Tensor, Any]:
         logits, state = self.language.step(state, token_ids_BW)
         return logits.float().log_softmax(-1) if logits.dtype != torch.float64 else logits.log_softmax(-1), state
 
     def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
         """Pick studies and beams; see ``radwright.types.Decodable``."""
-        return self.language.reorder(state, studies_C, parents_CW)
+        if not isinstance(state, GuidedState):
+            return self.language.reorder(state, studies_C, parents_CW)
+        told, untold = (self.language.reorder(part, studies_C, parents_CW) for part in (state.told, state.untold))
+        return GuidedState(told, untold)
 
     # --- what a run asks for ------------------------------------------------------------------------------------
 
