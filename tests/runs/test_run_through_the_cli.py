@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 
 from radwright.cli.main import main
 from radwright.inference.checkpoint import load_checkpoint
+from tiny_folders import write_bert, write_swin
+from tiny_language import write_llama
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
