@@ -231,17 +231,28 @@ def test_fingerprint_of_a_large_weight() -> None:
 def test_sizes_that_do_not_fit_are_refused(make: Make, folders: dict[str, Path]) -> None:
     for kind in IMAGE_WRITERS:
         for size in (36, 4):
-            with pytest.raises(ConfigError, match=f"size_px = {size}: .*patches of 8 px; .*e.g. 32"):
+            with pytest.raises(ConfigError, match=f"size_px = {size}: .*patches of 8 px, .*e.g. 32"):
                 make(kind).grid_side(size)
     stiff = make("vit")
-    stiff._takes_interpolation = False
+    stiff._interpolates = False
     assert stiff.grid_side(NATIVE) == 4
-    with pytest.raises(ConfigError, match=r"size_px = 64: .*reads images of 32 px only"):
-        stiff.grid_side(64)
+    for ask in (stiff.grid_side, lambda size: stiff(images(size))):
+        with pytest.raises(ConfigError, match=r"size_px = 64: .*\(ViTModel\) is made for images of 32 px and cannot"):
+            ask(64)
+
+
+def test_a_size_that_was_tried_in_vain_leaves_no_trace(tmp_path: Path) -> None:
+    """The library's Swin keeps windows that it made smaller for a small image."""
+    folder = write_swin(tmp_path, window_size=4)
+    asked, plain = open_folder(folder).eval(), open_folder(folder).eval()
+    with pytest.raises(ConfigError, match=r"size_px = 16: .*made for images of 32 px"):
+        asked.grid_side(16)
+    for size in (48, NATIVE):
+        assert torch.equal(asked(images(size)), plain(images(size)))
 
 
 def test_folders_of_something_else_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
-    from transformers import SegformerConfig, SegformerModel, ViTMAEConfig, ViTMAEModel
+    from transformers import ViTConfig, ViTMAEConfig, ViTMAEModel, ViTModel
 
     with pytest.raises(CheckpointError, match="no such folder"):
         open_folder(tmp_path / "absent")
@@ -255,13 +266,44 @@ def test_folders_of_something_else_are_refused(folders: dict[str, Path], tmp_pat
     with pytest.raises(ConfigError, match="holds a BertModel, which is no image encoder"):
         open_folder(write_bert(tmp_path / "bert"))
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-    ViTMAEModel(ViTMAEConfig(**small, intermediate_size=16)).save_pretrained(tmp_path / "hides")
-    with pytest.raises(ConfigError, match=r"gives states of shape \(2, 5, 16\), not 16 channels on 4 x 4 patches"):
-        open_folder(tmp_path / "hides")(images())
-    stages = {"hidden_sizes": [4, 4, 4, 4], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 1, 1]}
-    SegformerModel(SegformerConfig(**stages)).save_pretrained(tmp_path / "other")
-    with pytest.raises(ConfigError, match="does not tell its patches"):
-        open_folder(tmp_path / "other")
+    for hidden in (0.75, 0.0):  # three of four patches; none, but all are shuffled
+        ViTMAEModel(ViTMAEConfig(**small, intermediate_size=16, mask_ratio=hidden)).save_pretrained(tmp_path / "hides")
+        with pytest.raises(ConfigError, match="ViTMAEModel gives other features each time it sees an image"):
+            open_folder(tmp_path / "hides")
+    ViTModel(ViTConfig(**{**small, "image_size": [16, 32]})).save_pretrained(tmp_path / "flat")
+    with pytest.raises(ConfigError, match=r"flat \(ViTModel\) cannot read square images of 224 px"):
+        open_folder(tmp_path / "flat")
+
+
+def test_the_grid_is_read_off_what_the_encoder_gives(tmp_path: Path) -> None:
+    """Families whose configs name sizes in their own ways."""
+    from transformers import (
+        DeiTConfig,
+        DeiTModel,
+        PvtV2Config,
+        PvtV2Model,
+        RegNetConfig,
+        RegNetModel,
+        SegformerConfig,
+        SegformerModel,
+    )
+
+    stages = {"hidden_sizes": [8, 8, 8, 16], "depths": [1] * 4, "num_attention_heads": [1] * 4}
+    vit = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    models = {
+        32: (SegformerModel(SegformerConfig(**stages)), PvtV2Model(PvtV2Config(**stages, image_size=64))),
+        8: (
+            RegNetModel(RegNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=8)),
+            DeiTModel(DeiTConfig(**vit, intermediate_size=16)),
+        ),
+    }
+    for stride, some in models.items():
+        for model in some:
+            folder = tmp_path / type(model).__name__
+            model.save_pretrained(folder)
+            backbone = open_folder(folder).eval()
+            assert (backbone.out_channels, backbone.stride) == (16, stride)
+            assert backbone(images(96)).shape == (2, 16, 96 // stride, backbone.grid_side(96))
 
 
 @pytest.mark.parametrize(

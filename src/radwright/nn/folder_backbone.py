@@ -1,17 +1,20 @@
-"""An image encoder from a Hugging Face folder (Swin, ViT, DINOv2, ConvNeXt and what is built like them) as a backbone.
+"""An image encoder from a Hugging Face folder (Swin, ViT, DINOv2, ConvNeXt and what answers like them) as a backbone.
+
+Its grid of patches is read off what it gives for an image, not off the names in its config.
 
 Shape legend: I images, S image side in pixels, G = S / stride patches per side, C channels, N tokens.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
@@ -28,12 +31,12 @@ from radwright.nn.folder import FolderConfig, FolderPart
 from radwright.nn.huggingface import load_encoder, save_architecture
 
 PREPROCESSING = "preprocessor_config.json"
-# They fit their positions to an image's size unasked.
-_ANY_SIZE = ("dinov2", "dinov2_with_registers")
+USUAL_PX = 224
+"""Side of the images an encoder is tried with whose config names none."""
 
 
 class FolderBackboneConfig(BackboneConfig, FolderConfig):
-    """An image encoder from a folder; the folder says how many channels it reads and how they are normalised."""
+    """An image encoder from a folder, which says how many channels it reads and how they are normalised."""
 
     name: Literal["huggingface"] = "huggingface"
     """Table name of this backbone."""
@@ -41,11 +44,11 @@ class FolderBackboneConfig(BackboneConfig, FolderConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.directory is None:
-            raise ValueError("name: huggingface needs a directory, the folder of an image model")
+            raise ValueError("name: huggingface needs a directory, the folder of an image encoder")
         if self.tuning == "lora":
             raise ValueError("tuning: lora is for language models; an image encoder is frozen or trained in full")
         if self.weights is not None:
-            raise ValueError("weights: a folder brings its own; leave it out")
+            raise ValueError(f"weights: {self.weights}: a folder brings its own; leave it out")
         return self
 
 
@@ -55,10 +58,11 @@ class FolderBackbone(FolderPart):
     Attributes:
         out_channels: channels C of the features.
         stride: pixels per patch side.
+        native_px: side of the images that the encoder was made for.
 
     Raises:
         CheckpointError: see ``FolderPart.open_base``; or ``preprocessor_config.json`` is damaged.
-        ConfigError: the folder's model is no image encoder, or its config tells no grid of patches.
+        ConfigError: the folder's model gives no square grid of patches, or another one every time.
         MissingExtraError: transformers is not installed.
     """
 
@@ -69,13 +73,20 @@ class FolderBackbone(FolderPart):
         assert config.directory is not None
         self.config = config
         base = self.open_base(_load_patches_only)
-        self._check_reads_images(base)
-        grid = _grid_of(base.config, config.directory)
-        self.out_channels, self.stride, self._native_px = grid.channels, grid.stride, grid.image_px
-        self._num_prefix = {0, 1, 2, 1 + int(getattr(base.config, "num_register_tokens", 0) or 0)}
-        self._channels = int(getattr(base.config, "num_channels", 3))
-        self._mean, self._std = _normalisation(config.directory, self._channels)
-        self._takes_interpolation = "interpolate_pos_encoding" in inspect.signature(type(base).forward).parameters
+        known = inspect.signature(type(base).forward).parameters
+        if "pixel_values" not in known or "input_ids" in known:
+            raise ConfigError(f"{config.directory}: holds a {type(base).__name__}, which is no image encoder")
+        self._interpolates = "interpolate_pos_encoding" in known
+        theirs: Any = base.config
+        registers = int(getattr(theirs, "num_register_tokens", 0) or 0)
+        # Tokens before the patches: none, a class token, DeiT's two. No two of these make squares of one N.
+        self._num_prefix = (1 + registers,) if registers else (0, 1, 2)
+        self._num_channels = int(getattr(theirs, "num_channels", 3))
+        self._mean, self._std = _normalisation(config.directory, self._num_channels)
+        self.native_px = _side(getattr(theirs, "image_size", None)) or USUAL_PX
+        self.out_channels, side = self._try(self.native_px)
+        self.stride = round(self.native_px / side)
+        self._sides = {self.native_px: side}
         for name, parameter in base.named_parameters():
             if name.endswith("mask_token"):
                 parameter.requires_grad_(False)  # of a pre-training task, here it is never read
@@ -86,39 +97,39 @@ class FolderBackbone(FolderPart):
         return super().train(mode and self.config.tuning != "frozen")
 
     def grid_side(self, size_px: int) -> int:
-        """Patches per side G of an image of side ``size_px``.
+        """Patches per side G of an image of side ``size_px``; a size that is new is tried once.
 
         Raises:
-            ConfigError: the encoder cannot read images of this size.
+            ConfigError: patches do not divide it, or the encoder cannot read images of this size.
         """
-        if size_px % self.stride or size_px < self.stride:
+        if size_px % self.stride or size_px <= 0:
+            fitting = max(1, round(self.native_px / self.stride)) * self.stride
             raise ConfigError(
-                f"image.size_px = {size_px}: the encoder of {self.config.directory} reads patches of {self.stride} px; "
-                f"take a multiple of that, e.g. {self._native_px or max(1, round(size_px / self.stride)) * self.stride}"
+                f"image.size_px = {size_px}: the encoder of {self.config.directory} reads patches of {self.stride} px, "
+                f"which do not divide it; take a multiple, e.g. {fitting}"
             )
-        if size_px != self._native_px and not self._takes_other_sizes():
+        if size_px not in self._sides:
+            self._sides[size_px] = self._try(size_px)[1]
+        side = self._sides[size_px]
+        if side * self.stride != size_px:
             raise ConfigError(
-                f"image.size_px = {size_px}: the encoder of {self.config.directory} reads images of {self._native_px} "
-                f"px only, its positions cannot be interpolated; take image.size_px = {self._native_px}"
+                f"image.size_px = {size_px}: the encoder of {self.config.directory}, made for {self.native_px} px, "
+                f"gives {side} patches per side and not {size_px // self.stride}; take another size"
             )
-        return size_px // self.stride
+        return side
 
     def forward(self, images_I1SS: Tensor) -> Tensor:
         """Gray images in [0, 1], (I, 1, S, S), to features (I, C, G, G).
 
         Raises:
-            ConfigError: the size is refused (``grid_side``), or what the encoder gives is no map of patches.
+            ConfigError: the size is refused (``grid_side``).
         """
         assert self.base is not None
-        size_px = images_I1SS.shape[-1]
-        side = self.grid_side(size_px)
+        self.grid_side(images_I1SS.shape[-1])
         if self.training:
             enough = images_I1SS.shape[0] >= self.config.min_images_for_batch_statistics
             set_batch_statistics(self, training=enough)
-        moved = size_px != self._native_px and self._takes_interpolation
-        keywords = {"interpolate_pos_encoding": True} if moved else {}
-        out = self.base(pixel_values=self._normalised(images_I1SS), **keywords)
-        return self._as_grid(getattr(out, "last_hidden_state", None), side)
+        return self._grid(self._states(self.base, images_I1SS), images_I1SS.shape[-1])
 
     def load_weights(self) -> list[str]:
         """Nothing: a folder's weights are there from the beginning."""
@@ -126,7 +137,7 @@ class FolderBackbone(FolderPart):
 
     def deployed_config(self) -> dict[str, Any]:
         """Plain config for a checkpoint: with the encoder inside, or where it lies and its fingerprint."""
-        return self.config.plain() | self.deployed_part("backbone")
+        return self.deployed_part("backbone")
 
     def save_folder(self, path: Path) -> None:
         """Write architecture and normalisation, without weights, into folder ``path`` of a checkpoint."""
@@ -135,77 +146,77 @@ class FolderBackbone(FolderPart):
         values = {"do_normalize": True, "image_mean": self._mean, "image_std": self._std}
         (path / PREPROCESSING).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
+    def _states(self, base: nn.Module, images_I1SS: Tensor) -> Any:
+        """The last states of ``base``, with its positions interpolated for a size that is not its own."""
+        moved = self._interpolates and images_I1SS.shape[-1] != self.native_px
+        keywords = {"interpolate_pos_encoding": True} if moved else {}
+        return getattr(base(pixel_values=self._normalised(images_I1SS), **keywords), "last_hidden_state", None)
+
     def _normalised(self, images_I1SS: Tensor) -> Tensor:
         """The network's input (I, channels, S, S)."""
         mean, std = (images_I1SS.new_tensor(values).view(1, -1, 1, 1) for values in (self._mean, self._std))
         return (images_I1SS - mean) / std
 
-    def _as_grid(self, states: Tensor | None, side: int) -> Tensor:
+    def _grid(self, states: Any, size_px: int) -> Tensor:
         """States (I, N, C), row-major behind a prefix, or (I, C, G, G), to (I, C, G, G)."""
-        if states is not None and states.ndim == 3:
-            num_prefix = states.shape[1] - side * side
-            if num_prefix in self._num_prefix:
-                states = states[:, num_prefix:].transpose(1, 2).unflatten(2, (side, side))  # type: ignore[no-untyped-call]
-        if states is None or states.shape[1:] != (self.out_channels, side, side):
-            found = "no last_hidden_state" if states is None else f"states of shape {tuple(states.shape)}"
-            raise ConfigError(
-                f"{self.config.directory}: {type(self.base).__name__} gives {found}, not {self.out_channels} channels "
-                f"on {side} x {side} patches; take an encoder like Swin, ViT, DINOv2 or ConvNeXt"
-            )
-        return states
-
-    def _takes_other_sizes(self) -> bool:
-        assert self.base is not None
-        if self._takes_interpolation or getattr(self.base.config, "model_type", "") in _ANY_SIZE:
-            return True
-        names = (name for name, _ in self.base.named_parameters())
-        return not any("position_embedding" in name or "pos_embed" in name for name in names)
-
-    def _check_reads_images(self, base: nn.Module) -> None:
-        known = inspect.signature(type(base).forward).parameters
-        if "pixel_values" not in known or "input_ids" in known:
-            raise ConfigError(f"{self.config.directory}: holds a {type(base).__name__}, which is no image encoder")
-
-
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """What a model's config says of its patches.
-
-    Attributes:
-        channels: of a patch's features.
-        stride: pixels per patch side.
-        image_px: side of the images it was made for, None where that is not a square.
-    """
-
-    channels: int
-    stride: int
-    image_px: int | None
-
-
-def _grid_of(config: Any, directory: Path) -> _Grid:
-    """Read a model's config.
-
-    Raises:
-        ConfigError: it does not tell the number of channels and the side of a patch.
-    """
-    patch = _side(getattr(config, "patch_size", None))
-    embed_dim, depths = getattr(config, "embed_dim", None), getattr(config, "depths", None)
-    widths = getattr(config, "hidden_sizes", None)
-    if widths and patch:  # ConvNeXt: every stage but the first halves the side
-        channels, stride = widths[-1], patch * 2 ** (len(widths) - 1)
-    elif widths and getattr(config, "embedding_size", None):  # ResNet: a convolution and a pooling before the stages
-        first = 2 if getattr(config, "downsample_in_first_stage", False) else 1
-        channels, stride = widths[-1], 4 * first * 2 ** (len(widths) - 1)
-    elif embed_dim and depths and patch:  # Swin: a merge after every stage but the last
-        channels, stride = embed_dim * 2 ** (len(depths) - 1), patch * 2 ** (len(depths) - 1)
-    elif patch and getattr(config, "hidden_size", None):
-        channels, stride = config.hidden_size, patch
-    else:
+        shape: tuple[int, ...] = tuple(states.shape) if isinstance(states, Tensor) else ()
+        if len(shape) == 4 and shape[2] == shape[3]:
+            grid: Tensor = states
+            return grid
+        for num_prefix in self._num_prefix if len(shape) == 3 else ():
+            side = math.isqrt(max(0, shape[1] - num_prefix))
+            if side and side * side == shape[1] - num_prefix:
+                patches_INC: Tensor = states[:, num_prefix:]
+                return patches_INC.transpose(1, 2).reshape(shape[0], shape[2], side, side)
         raise ConfigError(
-            f"{directory}: the config of {type(config).__name__} does not tell its patches (patch_size, hidden_size "
-            "or hidden_sizes); take an encoder like Swin, ViT, DINOv2 or ConvNeXt"
+            f"{self.config.directory}: {type(self.base).__name__} gives "
+            f"{f'states of shape {shape}' if shape else 'no last_hidden_state'} for images of {size_px} px, which is "
+            "no square grid of patches; take an encoder like Swin, ViT, DINOv2 or ConvNeXt"
         )
-    return _Grid(int(channels), int(stride), _side(getattr(config, "image_size", None)))
+
+    def _try(self, size_px: int) -> tuple[int, int]:
+        """Channels C and patches per side G for images of side ``size_px``."""
+        assert self.base is not None
+        weights = (*self.base.parameters(), *self.base.buffers())
+        ramp = torch.linspace(0, 1, size_px, device=weights[0].device, dtype=weights[0].dtype)
+        twice = (ramp[:, None] * ramp).expand(2, 1, size_px, size_px)
+        try:
+            # A copy that shares the weights: some encoders (Swin's windows) keep what an image's size did to them.
+            base = copy.deepcopy(self.base, {id(weight): weight for weight in weights}).eval()
+            with torch.no_grad():
+                states = self._states(base, twice)
+        except Exception as error:  # the library's own errors are of every kind
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            encoder = f"the encoder of {self.config.directory} ({type(self.base).__name__})"
+            if size_px == self.native_px:
+                raise ConfigError(
+                    f"{encoder} cannot read square images of {size_px} px: {reason}; take an encoder like Swin, ViT, "
+                    "DINOv2 or ConvNeXt"
+                ) from error
+            raise ConfigError(
+                f"image.size_px = {size_px}: {encoder} is made for images of {self.native_px} px and cannot read "
+                f"these: {reason}; take image.size_px = {self.native_px}"
+            ) from error
+        features_2CGG = self._grid(states, size_px)
+        first, second = features_2CGG.float()
+        if (first - second).abs().max() > 1e-2 * first.abs().max():
+            # Masked auto-encoders drop and shuffle patches at random.
+            raise ConfigError(
+                f"{self.config.directory}: {type(self.base).__name__} gives other features each time it sees an image, "
+                "so it hides or shuffles patches; load its weights into a plain encoder (a ViT) first"
+            )
+        return features_2CGG.shape[1], features_2CGG.shape[2]
+
+
+def _load_patches_only(directory: Path, *, weights: bool) -> nn.Module:
+    """An encoder without the weights of a pooled output: no patch would train them, and not every folder has them."""
+    base = load_encoder(directory, weights=weights)
+    pooler = getattr(base, "pooler", None)
+    if isinstance(pooler, nn.Module) and list(pooler.parameters()):  # others (an average) cannot be done without
+        base.pooler = None  # type: ignore[assignment]
+    if str(getattr(base.config, "model_type", "")).startswith("convnext"):
+        base.layernorm = nn.Identity()  # follows the mean over the patches
+    return base
 
 
 def _side(size: Any) -> int | None:
@@ -222,7 +233,8 @@ def _normalisation(directory: Path, num_channels: int) -> tuple[list[float], lis
         CheckpointError: the file cannot be read, or its numbers do not fit the network's channels.
     """
     path = directory / PREPROCESSING
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if num_channels == 3 else ((GRAY_MEAN,), (GRAY_STD,))
+    mean: Any = IMAGENET_MEAN if num_channels == 3 else GRAY_MEAN
+    std: Any = IMAGENET_STD if num_channels == 3 else GRAY_STD
     values: Any = {}
     if path.is_file():
         try:
@@ -232,33 +244,19 @@ def _normalisation(directory: Path, num_channels: int) -> tuple[list[float], lis
         if not isinstance(values, dict):
             raise CheckpointError(f"{path}: is no mapping of names to values")
     if values.get("do_normalize") is False:
-        mean, std = (0.0,), (1.0,)
+        mean, std = 0.0, 1.0
     elif values.get("image_mean") is not None and values.get("image_std") is not None:
         mean, std = values["image_mean"], values["image_std"]
-    return (
-        _per_channel(mean, num_channels, path, "image_mean"),
-        _per_channel(std, num_channels, path, "image_std", positive=True),
+    return _per_channel(mean, num_channels, f"{path}: image_mean"), _per_channel(
+        std, num_channels, f"{path}: image_std", positive=True
     )
 
 
-def _per_channel(values: Any, num_channels: int, path: Path, key: str, *, positive: bool = False) -> list[float]:
-    listed = list(values) if isinstance(values, list | tuple) else [values]
+def _per_channel(value: Any, num_channels: int, where: str, *, positive: bool = False) -> list[float]:
+    listed = list(value) if isinstance(value, list | tuple) else [value]
     listed = listed * num_channels if len(listed) == 1 else listed
-    real = all(isinstance(value, int | float) and math.isfinite(value) for value in listed)
+    real = all(isinstance(number, int | float) and math.isfinite(number) for number in listed)
     if not real or len(listed) != num_channels or (positive and min(listed) <= 0):
-        raise CheckpointError(
-            f"{path}: {key} = {values!r}; {num_channels} {'positive ' if positive else ''}numbers are expected, one "
-            "per channel"
-        )
-    return [float(value) for value in listed]
-
-
-def _load_patches_only(directory: Path, *, weights: bool) -> nn.Module:
-    """An encoder without what only serves a pooled output: those weights would be trained by nothing."""
-    base = load_encoder(directory, weights=weights)
-    pooler = getattr(base, "pooler", None)
-    if isinstance(pooler, nn.Module) and list(pooler.parameters()):  # others (an average) cannot be done without
-        base.pooler = None  # type: ignore[assignment]
-    if str(getattr(base.config, "model_type", "")).startswith("convnext"):
-        base.layernorm = nn.Identity()  # follows the mean over the patches
-    return base
+        kind = "positive numbers" if positive else "numbers"
+        raise CheckpointError(f"{where} = {value!r}: {num_channels} {kind} are expected, one per channel")
+    return [float(number) for number in listed]
