@@ -14,6 +14,7 @@ from torch import nn
 
 from radwright.errors import CheckpointError, ConfigError
 from radwright.methods.cmcrl.vlci import Vlci, VlciConfig
+from radwright.nn import folder_backbone
 from radwright.nn.backbone import IMAGENET_MEAN, IMAGENET_STD, parse_backbone
 from radwright.nn.densenet import DenseNetConfig, DenseNetStem
 from radwright.nn.folder import fingerprint
@@ -21,7 +22,7 @@ from radwright.nn.folder_backbone import PREPROCESSING, FolderBackbone, FolderBa
 from radwright.nn.huggingface import load_encoder
 from radwright.nn.resnet import ResNetConfig, ResNetStem
 from radwright.types import Batch
-from tiny_folders import IMAGE_MEAN, IMAGE_STD, IMAGE_WRITERS, write_bert, write_swin, write_vit
+from tiny_folders import IMAGE_MEAN, IMAGE_STD, IMAGE_WRITERS, write_bert, write_dinov2, write_swin, write_vit
 from tiny_language import WordTokenizer
 
 NUM_PREFIX = {"swin": 0, "vit": 1, "dinov2": 1, "dinov2-registers": 4}
@@ -273,6 +274,22 @@ def test_folders_of_something_else_are_refused(folders: dict[str, Path], tmp_pat
     ViTModel(ViTConfig(**{**small, "image_size": [16, 32]})).save_pretrained(tmp_path / "flat")
     with pytest.raises(ConfigError, match=r"flat \(ViTModel\) cannot read square images of 224 px"):
         open_folder(tmp_path / "flat")
+
+
+def test_an_encoder_for_large_images_is_tried_with_usual_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    look = FolderBackbone._try
+
+    def counted(backbone: FolderBackbone, size_px: int) -> tuple[int, int]:
+        tried.append(size_px)
+        return look(backbone, size_px)
+
+    monkeypatch.setattr(FolderBackbone, "_try", counted)
+    assert open_folder(write_dinov2(tmp_path / "free", image_size=518, patch_size=14)).stride == 14
+    # Windows of 12 do not fit the 7 x 7 patches that 56 px leave.
+    monkeypatch.setattr(folder_backbone, "USUAL_PX", 56)
+    assert open_folder(write_swin(tmp_path / "bound", image_size=96, window_size=12)).stride == 8
+    assert tried == [224, 56, 96]
 
 
 def test_the_grid_is_read_off_what_the_encoder_gives(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from radwright.nn.huggingface import load_encoder, save_architecture
 
 PREPROCESSING = "preprocessor_config.json"
 USUAL_PX = 224
-"""Side of the images an encoder is tried with whose config names none."""
+"""Side of the images that an encoder is tried with first, where it reads others than its own."""
 
 
 class FolderBackboneConfig(BackboneConfig, FolderConfig):
@@ -84,9 +84,8 @@ class FolderBackbone(FolderPart):
         self._num_channels = int(getattr(theirs, "num_channels", 3))
         self._mean, self._std = _normalisation(config.directory, self._num_channels)
         self.native_px = _side(getattr(theirs, "image_size", None)) or USUAL_PX
-        self.out_channels, side = self._try(self.native_px)
-        self.stride = round(self.native_px / side)
-        self._sides = {self.native_px: side}
+        self._sides: dict[int, int] = {}
+        self.out_channels, self.stride = self._find_patches(_side(getattr(theirs, "patch_size", None)) or 1)
         for name, parameter in base.named_parameters():
             if name.endswith("mask_token"):
                 parameter.requires_grad_(False)  # of a pre-training task, here it is never read
@@ -173,6 +172,20 @@ class FolderBackbone(FolderPart):
             f"{f'states of shape {shape}' if shape else 'no last_hidden_state'} for images of {size_px} px, which is "
             "no square grid of patches; take an encoder like Swin, ViT, DINOv2 or ConvNeXt"
         )
+
+    def _find_patches(self, step_px: int) -> tuple[int, int]:
+        """Channels C and pixels per patch side; ``step_px`` divides the sizes that are tried."""
+        small_px = USUAL_PX // step_px * step_px
+        try_px = small_px if 0 < small_px < self.native_px else self.native_px
+        try:
+            channels, side = self._try(try_px)  # at DINOv2's own 518 px it would take ten times as long
+        except ConfigError:
+            if try_px == self.native_px:
+                raise
+            try_px = self.native_px
+            channels, side = self._try(try_px)
+        self._sides[try_px] = side
+        return channels, round(try_px / side)
 
     def _try(self, size_px: int) -> tuple[int, int]:
         """Channels C and patches per side G for images of side ``size_px``."""
