@@ -83,7 +83,7 @@ def _table(evaluation: ClueEvaluation) -> Table:
     from rich.table import Table
 
     need = f"dim: fewer than {evaluation.min_positives} positives or negatives, not in the macro"
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption=need, caption_justify="left")
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, caption=need, caption_justify="left")
     table.add_column("", min_width=_NAME)
     for heading in ("known", "pos.", "AUC", "F1", "prec.", "recall", "thresh.", "ECE"):
         table.add_column(heading, justify="right", no_wrap=True)

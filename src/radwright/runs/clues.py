@@ -202,7 +202,7 @@ def run_clue_evaluation(request: ClueRequest, *, show_progress: ShowProgress) ->
         write_clue_page(
             result.page,
             CluePage(
-                title=f"Clues of {request.checkpoint.resolve().parent.name} on {request.split}",
+                title=f"Clues of {_name(request.checkpoint)} on {request.split}",
                 evaluation=evaluation,
                 labels=labels.told,
                 notes=result.notes,
@@ -210,6 +210,12 @@ def run_clue_evaluation(request: ClueRequest, *, show_progress: ShowProgress) ->
             ),
         )
     return result
+
+
+def _name(checkpoint: Path) -> str:
+    """RUN/best -> RUN; RUN/stages/STAGE/best -> RUN, stage STAGE."""
+    folder = checkpoint.resolve().parent
+    return f"{folder.parents[1].name}, stage {folder.name}," if folder.parent.name == "stages" else folder.name
 
 
 def _labels(

@@ -18,8 +18,8 @@ from radwright.evaluation.page.write import document
 
 WARNING = "Research only. Not a medical device. A clue is a guess that helps to write a draft, not a diagnosis."
 _CHANCE = 0.5
-_SIDE, _LEFT, _RIGHT, _TOP, _BOTTOM = 220, 34, 212, 8, 186
-_LARGEST_PX = 7.0
+_SIDE, _LEFT, _RIGHT, _TOP, _BOTTOM = 220, 40, 212, 8, 180
+_LARGEST_PX = 6.0
 _HEAD = ("Disease", "Known", "Present", "AUC", "F1", "Precision", "Recall", "Threshold", "Calibration error")
 
 
@@ -115,8 +115,8 @@ def _diseases(evaluation: ClueEvaluation) -> Html:
     lead = (
         f"Grey: fewer than {evaluation.min_positives} positives or negatives, too few to count in the macro. AUC: the "
         "chance that a study with the disease gets a higher probability than one without it, 0.5 by guessing. F1, "
-        "precision and recall: at the threshold above which a disease is told as a clue. In brackets: 95 % intervals "
-        "(studies drawn again with replacement)."
+        "precision and recall: at the threshold above which a disease is told as a clue. Small: 95 % intervals "
+        "(studies drawn again with replacement), and the studies whose label is left open, which do not count."
     )
     rows = [(_name(disease), _row(disease)) for disease in evaluation.diseases]
     macro = [tag("td", "")] * 2 + [tag("td", *_scored(interval)) for interval in (evaluation.auc, evaluation.f1)]
@@ -162,7 +162,7 @@ def _scored(interval: Interval) -> tuple[str, ...]:
 
 def _auc_plot(evaluation: ClueEvaluation) -> Html | None:
     lanes = [
-        Lane(f"{_name(disease)} ({disease.num_positives})", disease.auc.value, *_ends(disease.auc), disease.in_macro)
+        Lane(f"{disease.name} ({disease.num_positives})", disease.auc.value, *_ends(disease.auc), disease.in_macro)
         for disease in evaluation.diseases
         if math.isfinite(disease.auc.value)
     ]
@@ -170,8 +170,8 @@ def _auc_plot(evaluation: ClueEvaluation) -> Html | None:
         lanes.append(Lane("Macro", evaluation.auc.value, *_ends(evaluation.auc), True))
     if not lanes:
         return None
-    plot = dot_plot("AUC (studies with the disease in brackets); the line at 0.5 is chance", lanes, chance=_CHANCE)
-    return tag("div", plot, class_="plots single wide")
+    plot = dot_plot("AUC (in brackets: studies with the disease); the line at 0.5 is chance", lanes, chance=_CHANCE)
+    return tag("div", plot, class_="plots single")
 
 
 def _ends(interval: Interval) -> tuple[float | None, float | None]:
@@ -182,8 +182,8 @@ def _ends(interval: Interval) -> tuple[float | None, float | None]:
 
 def _calibration(evaluation: ClueEvaluation) -> Html:
     lead = (
-        "How often a disease is there (upwards) where it was given a probability (to the right). Each dot holds about a "
-        "tenth of the studies, by probability, and is as large as their number. On the diagonal a probability can be "
+        "How often a disease is there (upwards) where it was given a probability (to the right). Each dot holds about "
+        "a tenth of the studies, by probability, and is as large as their number. On the diagonal a probability can be "
         "taken at its word; below the diagonal it is too high. Dashed: the threshold."
     )
     plots = [_calibration_plot(disease) for disease in evaluation.diseases if disease.reliability]
@@ -209,8 +209,9 @@ def _calibration_plot(disease: DiseaseScores) -> Html:
     shapes = []
     for tick in ticks:
         shapes.append(tag("line", x1=x(0), x2=x(top), y1=y(tick), y2=y(tick), class_="rail"))
-        shapes.append(tag("text", f"{tick:g}", x=f"{_LEFT - 5}", y=f"{float(y(tick)) + 4:.1f}", text_anchor="end"))
-        shapes.append(tag("text", f"{tick:g}", x=x(tick), y=f"{_BOTTOM + 16}", text_anchor="middle"))
+        if tick:  # the 0 of the other axis stands for both
+            shapes.append(tag("text", f"{tick:g}", x=f"{_LEFT - 5}", y=f"{float(y(tick)) + 4:.1f}", text_anchor="end"))
+        shapes.append(tag("text", f"{tick:g}", x=x(tick), y=f"{_BOTTOM + 20}", text_anchor="middle"))
     shapes.append(tag("line", x1=x(0), y1=y(0), x2=x(top), y2=y(top), class_="diagonal"))
     at = x(disease.threshold)
     shapes.append(tag("line", x1=at, x2=at, y1=f"{_TOP}", y2=f"{_BOTTOM}", class_="kept"))
