@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from radwright.errors import ScoringError
 from radwright.evaluation.bootstrap import draw_counts
@@ -257,3 +259,13 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"id,Edema\ns0,\xff\n")
     with pytest.raises(ScoringError, match="is no UTF-8 text"):
         labels_of_file(tmp_path / "binary.csv", BANK, STUDIES)
+
+
+def test_the_entry_on_the_page_of_clues_is_a_bank() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "clues.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    bank = ClueBank.parse(yaml.safe_load(block), where="docs/clues.md")
+    assert bank.names == ("Hiatal hernia",)
+    for wanted, sentences in ((1, bank.diseases[0].present), (0, bank.diseases[0].absent)):
+        labels = labels_of_reports({str(n): text for n, text in enumerate(sentences)}, bank)
+        assert {row["Hiatal hernia"] for row in labels.of_study.values()} == {wanted}
