@@ -121,6 +121,8 @@ def test_no_forbidden_library_anywhere() -> None:
         ["prepare", "--help"],
         ["train", "--help"],
         ["generate", "--help"],
+        ["clues", "--help"],
+        ["evaluate-clues", "--help"],
         ["import-released", "--help"],
         ["score", "--help"],
         ["evaluate", "--help"],

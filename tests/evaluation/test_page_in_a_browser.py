@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from radwright.evaluation.clue_labels import ClueLabels
+from radwright.evaluation.clues import evaluate_clues
 from radwright.evaluation.marks import read_both
 from radwright.evaluation.page import DraftedStudy, Page, PageView, write_page
+from radwright.evaluation.page.clues import CluePage, write_clue_page
 from radwright.evaluation.score import score
+from radwright.methods.trrg.clue_bank import default_bank
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [
@@ -228,3 +232,22 @@ def test_everything_can_be_read_without_scripts(browser: Any, page_file: Path) -
     assert tab.locator("article").count() == 5
     assert not tab.is_visible("#tools")
     context.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_of_clues_fits_its_window_and_asks_for_nothing(browser: Any, tmp_path: Path, width: int) -> None:
+    bank = default_bank()
+    rng = np.random.default_rng(1)
+    names = [f"s{number}" for number in range(30)]
+    labels = {
+        name: dict(zip(bank.names, rng.choice([1, 0, -1], len(bank.names)).tolist(), strict=True)) for name in names
+    }
+    probabilities = {name: rng.random(len(bank.names)) for name in names}
+    found = evaluate_clues(probabilities, ClueLabels(labels, {}, {}, "labels"), bank, num_resamples=20)
+    facts = {"checkpoint": "a/very/long/path/without/any/space/" * 6}
+    write_clue_page(tmp_path / "index.html", CluePage("Clues", found, "labels", found.notes, facts))
+    with Opened(browser, tmp_path / "index.html", width) as page:
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.tab.locator("circle.bin").count() > len(bank.names)
+        assert all(url.startswith(("file:", "data:")) for url in page.requests)
+        assert not page.complaints

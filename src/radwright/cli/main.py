@@ -16,12 +16,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "prepare": ("radwright.cli.prepare:prepare", "Turn a dataset into a prepared store."),
     "train": ("radwright.cli.train:train", "Train the stages of a recipe."),
     "generate": ("radwright.cli.generate:generate", "Draft reports for images or a prepared store."),
+    "clues": ("radwright.cli.clues:clues", "See which diseases a checkpoint perceives in images."),
     "import-released": (
         "radwright.cli.import_released:import_released",
         "Turn the CMCRL authors' weights into a checkpoint, or check parity with them.",
     ),
     "score": ("radwright.cli.score:score", "Score drafts against references, with intervals and trivial baselines."),
     "evaluate": ("radwright.cli.evaluate:evaluate", "Draft a split, score it, and browse the drafts on one page."),
+    "evaluate-clues": (
+        "radwright.cli.evaluate_clues:evaluate_clues",
+        "Score the diseases that a checkpoint perceives: AUC, F1, calibration, and a page.",
+    ),
     "label": ("radwright.cli.label:label", "Label what reports assert, deny and leave open (CheXpert or NIH classes)."),
     "compare": (
         "radwright.cli.compare:compare",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from radwright.data.loading import LoadedStudy, LoadingConfig, collate, load_study
+from radwright.data.loading import LoadedStudy
 from radwright.decoding.config import Consensus, DecodingConfig
 from radwright.decoding.generate import Hypothesis, generate
 from radwright.decoding.stream import stream
 from radwright.errors import CheckpointError, ConfigError, StudyError
 from radwright.inference.checkpoint import Checkpoint, load_checkpoint
+from radwright.inference.reading import StudyReader
 from radwright.metrics.cider import DocumentFrequency
 from radwright.metrics.consensus import choose
 from radwright.text.cleaning import clean_report
@@ -29,7 +27,7 @@ from radwright.types import Batch, Decodable, ImageFeatures, Report, Skipped, St
 FloatArray = NDArray[np.float32]
 
 
-class Predictor:
+class Predictor(StudyReader):
     """Drafts reports for studies, in batches, in order; a study that cannot be read becomes a ``Skipped``.
 
     Args:
@@ -55,23 +53,13 @@ class Predictor:
                 f"{checkpoint.path}: is a checkpoint of {checkpoint.config.method!r}, which writes no reports by "
                 "itself; fine-tune from it (init_from), and give that run's best"
             )
-        self.checkpoint = checkpoint
+        super().__init__(checkpoint, batch_size=batch_size, num_decoders=num_decoders)
         self.decoding = checkpoint.config.decoding if decoding is None else decoding
-        self.batch_size = batch_size
-        self.num_decoders = num_decoders
-        network: Any = checkpoint.model
-        self.device = next(network.parameters()).device
 
     @classmethod
     def load(cls, path: Path, *, device: str = "cpu", decoding: DecodingConfig | None = None) -> Predictor:
         """A predictor from a checkpoint directory (see ``load_checkpoint`` for what is raised)."""
         return cls(load_checkpoint(path, device=device), decoding=decoding)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the weights file: which model wrote a draft."""
-        with (self.checkpoint.path / "model.safetensors").open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def draft(self, studies: Iterable[Study]) -> Iterator[Report | Skipped]:
         """A report or the reason for none per study, in order; the next batch's images decode meanwhile."""
@@ -95,20 +83,6 @@ class Predictor:
                     features = iter(model.image_features(self._batch(readable)).float().cpu().numpy())
             for views in chunk:
                 yield views if isinstance(views, Skipped) else (views.study_id, next(features))
-
-    def _loaded(self, studies: Iterable[Study]) -> Iterator[list[LoadedStudy | Skipped]]:
-        """Batches of studies; the next one's images decode while the caller works on one."""
-        chunks = _chunks(studies, self.batch_size)
-        with ThreadPoolExecutor(self.num_decoders) as pool:
-
-            def load(chunk: Sequence[Study]) -> list[Future[LoadedStudy | Skipped]]:
-                return [pool.submit(self._views, study) for study in chunk]
-
-            waiting = [load(chunk) for chunk in itertools.islice(chunks, 1)]
-            while waiting:
-                current = waiting.pop(0)
-                waiting += [load(chunk) for chunk in itertools.islice(chunks, 1)]
-                yield [future.result() for future in current]
 
     def stream(self, study: Study) -> Iterator[str | Report]:
         """One study's draft while it is written: ever longer texts that only grow, then the report.
@@ -138,19 +112,6 @@ class Predictor:
             text = tokenizer.decode(hypothesis.token_ids)
             num_tokens = len(hypothesis.token_ids)
             yield Report(study.study_id, text, hypothesis.score, seconds, num_tokens, hypothesis.finished)
-
-    def _views(self, study: Study) -> LoadedStudy | Skipped:
-        config = self.checkpoint.config
-        try:
-            return load_study(study, config.image, LoadingConfig(max_views=config.max_views))
-        except StudyError as error:
-            return Skipped(study.study_id, str(error))
-
-    def _batch(self, views: Sequence[LoadedStudy]) -> Batch:
-        batch = collate(views, self.checkpoint.config.image.size_px, None)
-        dtype = next(self.checkpoint.model.parameters()).dtype
-        batch.images_BV1SS = batch.images_BV1SS.to(dtype)
-        return batch.to(self.device)
 
     def _draft_chunk(self, chunk: Sequence[LoadedStudy | Skipped]) -> Iterator[Report | Skipped]:
         readable = [views for views in chunk if not isinstance(views, Skipped)]
@@ -244,9 +205,3 @@ def _consensus(
         [clean_report(tokenizer.decode(hypothesis.token_ids)) for hypothesis in pool] for pool in (candidates, voters)
     )
     return candidates[choose(texts, frequency, rarity=rarity, voters=votes)]
-
-
-def _chunks(studies: Iterable[Study], size: int) -> Iterator[list[Study]]:
-    studies = iter(studies)
-    while chunk := list(itertools.islice(studies, size)):
-        yield chunk

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from radwright.data.files import atomic_file, folder_lock, output_errors, read_lines
+from radwright.data.files import atomic_file, read_lines
 from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.errors import ConfigError, OutputError
 from radwright.evaluation.conventions import find_convention
@@ -26,9 +26,9 @@ from radwright.evaluation.score import Evaluation, score
 from radwright.inference.predictor import Predictor
 from radwright.runs.drafting import StoredStudies, open_predictor
 from radwright.runs.evaluation_page import MAX_SHOWN, Drafted, lay_out
+from radwright.runs.outputs import claimed, write_json
 from radwright.types import ImageFeatures
 
-JOB = "job.json"
 DRAFTS = "drafts.jsonl"
 SKIPPED = f"{DRAFTS}.skipped.jsonl"
 SCORES = "scores.json"
@@ -139,12 +139,7 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
         decoding=request.decoding,
     )
     identity = job.identity(predictor)
-    if request.out.is_file():
-        raise OutputError(f"{request.out}: is a file; give a folder for the page and the scores")
-    with output_errors(request.out):
-        request.out.mkdir(parents=True, exist_ok=True)
-    with folder_lock(request.out):
-        _claim(request.out, identity)
+    with claimed(request.out, identity):
         drafts, num_resumed = job.draft(predictor, identity, show_progress)
         references = {study_id: job.reports[study_id] for study_id in drafts.rows}
         baselines, notes = job.nearest_reports(predictor, list(drafts.rows), show_progress)
@@ -340,39 +335,11 @@ class _Job:
         return notes
 
 
-def _claim(out: Path, identity: Mapping[str, Any]) -> None:
-    """Make the folder this job's, or hold that it is.
-
-    Raises:
-        OutputError: it holds another job, or something else.
-    """
-    path = out / JOB
-    if not path.exists():
-        if strangers := sorted(entry.name for entry in out.iterdir()):
-            raise OutputError(f"{out}: is not empty (it holds {strangers[0]}); choose another --out")
-        _write_json(path, identity)
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be read: {error}; remove {out}, or choose another --out") from error
-    different = [name for name in identity if not isinstance(found, dict) or found.get(name) != identity[name]]
-    if different:
-        raise OutputError(
-            f"{out}: holds an evaluation with another {' and '.join(different)}; choose another --out, or remove it"
-        )
-
-
-def _write_json(path: Path, values: Any) -> None:
-    with atomic_file(path) as file:
-        file.write((json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode())
-
-
 def _write_scores(out: Path, result: EvaluationResult, identity: Mapping[str, Any]) -> None:
     evaluation, facts = result.evaluation, result.facts
     plain = evaluation.plain()
     plain["notes"] = [*result.notes, *plain["notes"]]
-    _write_json(out / SCORES, {**plain, "job": identity, "skipped": dict(result.skipped)})
+    write_json(out / SCORES, {**plain, "job": identity, "skipped": dict(result.skipped)})
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["study_id", *facts.values, "prior", *evaluation.study_rows[0]])

@@ -34,12 +34,19 @@ class Lane:
     ours: bool = False
 
 
-def dot_plot(title: str, lanes: Sequence[Lane]) -> Html:
-    """A figure with a row per lane on a common axis from 0, or across it; the numbers stand beside the dots."""
+def dot_plot(title: str, lanes: Sequence[Lane], *, chance: float | None = None) -> Html:
+    """A figure with a row per lane on a common axis from 0, or across it; the numbers stand beside the dots.
+
+    Args:
+        title: what the values are.
+        lanes: one at least.
+        chance: what guessing gives: the axis starts from it instead of from 0, and it is marked.
+    """
     ends = [
         end for lane in lanes for end in (lane.value, lane.low, lane.high) if end is not None and math.isfinite(end)
     ]
-    bottom, top = min([0.0, *ends]), max([0.0, *ends])
+    base = 0.0 if chance is None else chance
+    bottom, top = min([base, *ends]), max([base, *ends])
     ticks = nice_ticks(bottom, top if top > bottom else 1.0, 4)
     low, high = ticks[0], ticks[-1]
     are_counts = all(lane.low is None and float(lane.value).is_integer() for lane in lanes)
@@ -48,7 +55,7 @@ def dot_plot(title: str, lanes: Sequence[Lane]) -> Html:
         tag(
             "div",
             tag("span", lane.label, class_="label"),
-            _strip(lane, low, high),
+            _strip(lane, low, high, base if low < base or chance is not None else None),
             tag("span", number(lane.value, digits), class_="value"),
             class_="lane ours" if lane.ours else "lane",
             title=_interval_text(lane, digits),
@@ -64,13 +71,13 @@ def _interval_text(lane: Lane, digits: int) -> str | None:
     return f"{lane.label}: {lane.value:.{digits}f} ({lane.low:.{digits}f} to {lane.high:.{digits}f})"
 
 
-def _strip(lane: Lane, low: float, high: float) -> Html:
+def _strip(lane: Lane, low: float, high: float, marked: float | None) -> Html:
     def at(value: float) -> str:
         return f"{100 * (value - low) / (high - low):.2f}%"
 
     shapes = [tag("line", x1="0", x2="100%", y1="9", y2="9", class_="rail")]
-    if low < 0:
-        shapes.append(tag("line", x1=at(0.0), x2=at(0.0), y1="-2", y2="20", class_="zero"))
+    if marked is not None:
+        shapes.append(tag("line", x1=at(marked), x2=at(marked), y1="-2", y2="20", class_="zero"))
     if lane.low is not None and lane.high is not None and math.isfinite(lane.low + lane.high):
         shapes.append(tag("line", x1=at(lane.low), x2=at(lane.high), y1="9", y2="9", class_="interval"))
     if math.isfinite(lane.value):

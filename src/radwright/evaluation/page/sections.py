@@ -96,23 +96,23 @@ def at_a_glance(page: Page, variety: Variety | None) -> Html | None:
             values = {name: found[metric].value for name, found in others.items() if metric in found}
             best = max(values, key=values.__getitem__, default=None)
             beside = () if best is None else ("best baseline ", number(values[best]), f" ({baseline_name(best)})")
-            figures.append(_figure(metric_name(metric), number(metrics[metric].value), *beside))
+            figures.append(figure(metric_name(metric), number(metrics[metric].value), *beside))
     readings = [study.reading for study in page.studies if study.reading is not None]
     if readings:
         figures.append(_exact_figure(readings, whole=len(readings) >= scores.get("n", 0)))
     if variety is not None:
         references = variety.num_distinct_references
         told = () if references is None else (f"references: {references}",)
-        figures.append(_figure("Distinct drafts", f"{variety.num_distinct} of {variety.num_drafts}", *told))
+        figures.append(figure("Distinct drafts", f"{variety.num_distinct} of {variety.num_drafts}", *told))
     return tag("dl", *figures, class_="glance") if figures else None
 
 
 def _micro_f1_figure(table: FindingTable) -> Html:
     value = number(table.micro_f1.value)
     if not table.constants:
-        return _figure("Findings, micro-F1", value)
+        return figure("Findings, micro-F1", value)
     name, best = max(table.constants.items(), key=lambda entry: entry[1].value)
-    return _figure("Findings, micro-F1", value, "best constant ", number(best.value), f" ({readable_name(name)})")
+    return figure("Findings, micro-F1", value, "best constant ", number(best.value), f" ({readable_name(name)})")
 
 
 def _exact_figure(readings: Sequence[Reading], *, whole: bool) -> Html:
@@ -124,10 +124,11 @@ def _exact_figure(readings: Sequence[Reading], *, whole: bool) -> Html:
     exact = sum(reading.exact for reading in readings)
     beside = ", ".join(f"{word} in {count}" for word, count in wrong.items())
     name = "Exact findings" if whole else "Exact findings, of those shown"
-    return _figure(name, f"{exact} of {len(readings)}", beside)
+    return figure(name, f"{exact} of {len(readings)}", beside)
 
 
-def _figure(name: str, value: str, *beside: str) -> Html:
+def figure(name: str, value: str, *beside: str) -> Html:
+    """One figure at a glance: its name, its value, and what stands below it."""
     note = tag("dd", *beside, class_="beside") if beside else None
     return tag("div", tag("dt", name), tag("dd", value, class_="figure"), note)
 
@@ -241,10 +242,11 @@ def _score_facts(scores: Mapping[str, Any]) -> Html:
     ]
     if scores.get("signature"):
         rows.append(("signature", str(scores["signature"])))
-    return _definitions(rows)
+    return definitions(rows)
 
 
-def _definitions(rows: Iterable[tuple[str, str]]) -> Html:
+def definitions(rows: Iterable[tuple[str, str]]) -> Html:
+    """Names and what they are, a line each."""
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in rows), class_="facts-list")
 
 
@@ -351,7 +353,7 @@ def run_section(page: Page) -> Html | None:
         if len(phases) > 1:
             phases.append(f"together {_clock(sum(page.seconds.values()))}")
         rows.append(("time", " · ".join(phases)))
-    return tag("section", tag("h2", "How this was made"), _definitions(rows), id="run") if rows else None
+    return tag("section", tag("h2", "How this was made"), definitions(rows), id="run") if rows else None
 
 
 def _clock(seconds: float) -> str:
