@@ -27,6 +27,7 @@ WARNING = "Research only. Not a medical device. A radiologist must check every d
 _PARTS = {
     "scores": "Scores",
     "findings": "Findings one by one",
+    "clues": "Clues and drafts",
     "groups": "Groups of studies",
     "training": "Training",
     "run": "How this was made",
