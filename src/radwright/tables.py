@@ -51,6 +51,7 @@ METRICS: Mapping[str, str] = {
 BACKBONES: Mapping[str, str] = {
     "resnet": "radwright.nn.resnet:ResNetStem",
     "densenet": "radwright.nn.densenet:DenseNetStem",
+    "huggingface": "radwright.nn.folder_backbone:FolderBackbone",
 }
 
 

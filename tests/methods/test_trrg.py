@@ -159,8 +159,33 @@ def test_step_by_step_equals_all_at_once() -> None:
                     torch.testing.assert_close(log_probs[row, 0], logits[row, place], rtol=0, atol=1e-9)
 
 
-def test_drafts_do_not_depend_on_the_batch() -> None:
+def test_guidance_goes_further_in_the_direction_of_the_clues() -> None:
+    batch = full_batch()
+    assert batch.token_ids_BT is not None
+    model = clued_model()
+    told = model.logits(batch).log_softmax(-1)
+    policy = model.choose
+    model.choose = NoClues()
+    untold = model.logits(batch).log_softmax(-1)
+    model.choose = policy
+    model.config = model.config.model_copy(update={"guidance": 1.5})
+    wanted = (2.5 * told - 1.5 * untold).log_softmax(-1)
+    order = torch.tensor([3, 1])
+    with torch.no_grad():
+        state = model.start(batch)
+        for place in range(4):
+            log_probs, state = model.step(state, batch.token_ids_BT[:, place : place + 1])
+            torch.testing.assert_close(log_probs[2, 0], wanted[2, place], rtol=0, atol=1e-9)
+        picked = model.reorder(state, order, torch.zeros(2, 1, dtype=torch.int64))
+        log_probs, _ = model.step(picked, batch.token_ids_BT[order, 4:5])
+        whole, _ = model.step(state, batch.token_ids_BT[:, 4:5])
+        torch.testing.assert_close(log_probs, whole[order], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 2.0])
+def test_drafts_do_not_depend_on_the_batch(guidance: float) -> None:
     model, batch = clued_model(), full_batch()
+    model.config = model.config.model_copy(update={"guidance": guidance})
     config = DecodingConfig.parse({"strategy": {"kind": "beam", "num_beams": 3}, "max_tokens": 8}, where="test")
     ids: dict[str, Any] = {"bos_id": 1, "eos_id": 2, "suppressed_ids": (0, 1)}
     together = generate(model, batch, config, **ids)

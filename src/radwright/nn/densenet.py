@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,10 @@ class DenseNetStem(nn.Module):
             set_batch_statistics(self, training=enough)
         x = normalise(images_I1SS, self.config.in_channels).contiguous(memory_format=torch.channels_last)
         return F.relu(self.norm(self.features(x)))
+
+    def deployed_config(self) -> dict[str, Any]:
+        """Plain config for a checkpoint, which needs no weights file any more."""
+        return self.config.plain() | {"weights": None}
 
     def load_weights(self) -> list[str]:
         """Load ``config.weights``, torchvision names; returns the file's names that were not used.

@@ -118,7 +118,9 @@ def fingerprint(module: nn.Module) -> str:
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
         flat = tensor.detach().reshape(-1)
-        places = torch.linspace(0, max(0, len(flat) - 1), min(_VALUES_PER_WEIGHT, len(flat))).long()
+        # In whole numbers: beyond 2^24 values a place computed in float32 may lie behind the last one.
+        num_places = min(_VALUES_PER_WEIGHT, len(flat))
+        places = torch.arange(num_places) * (len(flat) - 1) // max(1, num_places - 1)
         digest.update(flat[places.to(flat.device)].float().cpu().numpy().tobytes())
     return digest.hexdigest()
 

@@ -199,29 +199,6 @@ def save_architecture(model: nn.Module, path: Path, *, tokenizer_of: Path | None
             shutil.copyfile(file, path / file.name)
 
 
-def check_reads_texts(model: nn.Module, directory: Path, max_tokens: int) -> None:
-    """Make sure that an encoder reads token ids, as many as wanted.
-
-    Raises:
-        ConfigError: it is not of BERT's kind, or has fewer positions than ``max_tokens``.
-    """
-    known = inspect.signature(type(model).forward).parameters
-    if not {"input_ids", "attention_mask"} <= known.keys() or getattr(model.config, "is_encoder_decoder", False):
-        raise ConfigError(f"{directory}: holds a {type(model).__name__}, which is no text encoder of BERT's kind")
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa's positions begin behind that of padding.
-            rows = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-            if max_tokens > rows:
-                raise ConfigError(f"{directory}: its encoder reads {rows} tokens, fewer than max_tokens ({max_tokens})")
-
-
-def token_ids(tokenizer: Any, text: str, max_tokens: int) -> list[int]:
-    """Ids of a text as its model wants them, with special tokens, cut at ``max_tokens``."""
-    ids: list[int] = tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]
-    return ids
-
-
 def most_positions(model: nn.Module) -> int | None:
     """How many places a language model can read; None where its config names no limit."""
     limit = getattr(model.config, "max_position_embeddings", None)

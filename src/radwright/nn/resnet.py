@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -132,6 +132,10 @@ class ResNetStem(nn.Module):
         for stage in range(self.config.num_stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
         return x
+
+    def deployed_config(self) -> dict[str, Any]:
+        """Plain config for a checkpoint, which needs no weights file any more."""
+        return self.config.plain() | {"weights": None}
 
     def load_weights(self) -> list[str]:
         """Load ``config.weights``, torchvision or Hugging Face names; returns the file's names that were not used.

@@ -5,6 +5,7 @@ Shape legend: N texts, T tokens, D width.
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,10 +15,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from radwright.errors import ConfigError
 from radwright.nn.attention import EncoderLayer, additive
 from radwright.nn.decoder import TokenEmbedding
 from radwright.nn.folder import FolderConfig, FolderPart
-from radwright.nn.huggingface import check_reads_texts, load_encoder, load_tokenizer, save_architecture, token_ids
+from radwright.nn.huggingface import load_encoder, load_tokenizer, save_architecture
 from radwright.types import Tokenizer
 
 MAX_REMEMBERED = 4096
@@ -88,7 +90,7 @@ class TextEncoder(FolderPart):
             self.norm = nn.LayerNorm(config.dim)
         else:
             base = self.open_base(_load_states_only)
-            check_reads_texts(base, config.directory, config.max_tokens)
+            _check_reads_texts(base, config.directory, config.max_tokens)
             theirs = load_tokenizer(config.directory)
             self.dim = int(base.config.hidden_size)  # type: ignore[union-attr,arg-type]
             self.pad_id = theirs.pad_token_id or 0
@@ -183,7 +185,8 @@ class _TheirCut:
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
 
     def __call__(self, text: str) -> list[int]:
-        return token_ids(self.tokenizer, text, self.max_tokens)
+        ids: list[int] = self.tokenizer(text, truncation=True, max_length=self.max_tokens)["input_ids"]
+        return ids
 
 
 class _Memo:
@@ -230,3 +233,15 @@ def _load_states_only(directory: Path, *, weights: bool) -> nn.Module:
     if getattr(base, "pooler", None) is not None:
         base.pooler = None  # type: ignore[assignment]
     return base
+
+
+def _check_reads_texts(base: nn.Module, directory: Path, max_tokens: int) -> None:
+    known = inspect.signature(type(base).forward).parameters
+    if not {"input_ids", "attention_mask"} <= known.keys() or getattr(base.config, "is_encoder_decoder", False):
+        raise ConfigError(f"{directory}: holds a {type(base).__name__}, which is no text encoder of BERT's kind")
+    for name, module in base.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa's positions begin behind that of padding.
+            rows = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if max_tokens > rows:
+                raise ConfigError(f"{directory}: its encoder reads {rows} tokens, fewer than max_tokens ({max_tokens})")

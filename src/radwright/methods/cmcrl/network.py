@@ -161,6 +161,4 @@ class Network(nn.Module):
 
     def deployed_config(self) -> dict[str, Any]:
         """Plain config for a checkpoint, which needs no weights file any more."""
-        values = self.config.plain()
-        values["backbone"]["weights"] = None
-        return values
+        return self.config.plain() | {"backbone": self.backbone.deployed_config()}

@@ -192,7 +192,7 @@ class Alignment(nn.Module):
     def deployed_config(self) -> dict[str, Any]:
         """Plain config for a checkpoint: whole bank with thresholds, no file of weights needed any more."""
         return self.config.plain() | {
-            "backbone": getattr(self.backbone, "deployed_config", self.config.backbone.plain)(),
+            "backbone": self.backbone.deployed_config(),
             "text_encoder": self.config.text_encoder.plain() | self.text_encoder.deployed_part("text_encoder"),
             "bank": self.bank.plain(),
         }
