@@ -70,7 +70,7 @@ class EvaluationRequest:
     threads: int | None = None
     batch_size: int = 16
     decoding: tuple[str, ...] = ()
-    clues: ClueRequest = ClueRequest()
+    clues: ClueRequest = field(default_factory=ClueRequest)
 
 
 @dataclass(frozen=True, slots=True)

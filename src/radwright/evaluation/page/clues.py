@@ -9,14 +9,14 @@ from radwright.evaluation.page.charts import Lane, dot_plot
 from radwright.evaluation.page.content import Estimate
 from radwright.evaluation.page.html import Html, number, tag
 from radwright.evaluation.page.names import estimates, readable_name
-from radwright.evaluation.page.sections import cell, numbers_table
+from radwright.evaluation.page.sections import cell, counted, numbers_table
 
 _IN_DRAFTS = {
     "clues_asserted": "clues asserted",
     "negation_flips": "clues denied",
     "unclued_assertions": "assertions not told",
 }
-_IN_REFERENCES = {"precision": "clues that are true", "recall": "true ones told"}
+_IN_REFERENCES = {"precision": "clues that are true", "recall": "true diseases told"}
 _COUNTS = {"told": "Told", "asserted": "In drafts", "true": "In references"}
 
 
@@ -42,9 +42,10 @@ def clues_section(scores: Mapping[str, Any] | None) -> Html | None:
     policy = ((scores or {}).get("clues") or {}).get("policy")
     counts, unchecked = found["counts"], found.get("unchecked") or ()
     lead = (
-        f"Before it wrote, the model was told clues{f' ({policy})' if policy else ''}: {counts['told']} in "
-        f"{found['n']} studies. Asserted and denied are read out of the drafts by rules, true is what the references "
-        "assert; what a text leaves open or does not mention is neither."
+        f"Before it wrote, the model was told {counted(counts['told'], 'clue', 'clues')} in "
+        f"{counted(found['n'], 'study', 'studies')}{f' (policy {policy})' if policy else ''}. Asserted and denied are "
+        "read out of the drafts by rules, true is what the references assert; what a text leaves open or does not "
+        "mention is neither."
     )
     if unchecked:
         lead += f" Nothing can check {', '.join(map(str, unchecked))}: left out."
