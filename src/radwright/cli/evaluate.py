@@ -44,7 +44,7 @@ def evaluate(
     """
     from radwright.cli.progress import progress_bar, say
     from radwright.cli.score_tables import show, show_faithfulness
-    from radwright.runs.clues import ClueRequest
+    from radwright.runs.clue_policies import ClueRequest
     from radwright.runs.evaluation import EvaluationRequest, run_evaluation
 
     request = EvaluationRequest(

@@ -40,7 +40,7 @@ def generate(
     """
     from radwright.cli.progress import progress_bar, say
     from radwright.evaluation.predict import draft_to_file
-    from radwright.runs.clues import ClueRequest, plan_clues
+    from radwright.runs.clue_policies import ClueRequest, plan_clues
     from radwright.runs.drafting import find_inputs, find_reports, open_predictor
 
     predictor = open_predictor(checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding)

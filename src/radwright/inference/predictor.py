@@ -79,6 +79,22 @@ class Predictor:
         for chunk in self._loaded(studies):
             yield from self._draft_chunk(chunk)
 
+    def told_clues(self, studies: Iterable[Study]) -> Iterator[tuple[str, dict[str, float]] | Skipped]:
+        """(study id, the clues it would be told) or the reason for none per study, in order; nothing is drafted.
+
+        Raises:
+            CheckpointError: the network is told no clues (``radwright.types.ClueTelling``).
+        """
+        model = self.checkpoint.model
+        if not isinstance(model, ClueTelling):
+            raise CheckpointError(f"{self.checkpoint.path}: {type(model).__name__} is told no clues")
+        for chunk in self._loaded(studies):
+            readable = [views for views in chunk if not isinstance(views, Skipped)]
+            with torch.inference_mode():
+                clues = iter(model.told(self._batch(readable)) if readable else ())
+            for views in chunk:
+                yield views if isinstance(views, Skipped) else (views.study_id, next(clues))
+
     def image_features(self, studies: Iterable[Study]) -> Iterator[tuple[str, FloatArray] | Skipped]:
         """(study id, its image features (C,)) or the reason for none per study, in order.
 
@@ -96,22 +112,6 @@ class Predictor:
                     features = iter(model.image_features(self._batch(readable)).float().cpu().numpy())
             for views in chunk:
                 yield views if isinstance(views, Skipped) else (views.study_id, next(features))
-
-    def told_clues(self, studies: Iterable[Study]) -> Iterator[tuple[str, dict[str, float]] | Skipped]:
-        """(study id, the clues it would be told) or the reason for none per study, in order; nothing is drafted.
-
-        Raises:
-            CheckpointError: the network is told no clues (``radwright.types.ClueTelling``).
-        """
-        model = self.checkpoint.model
-        if not isinstance(model, ClueTelling):
-            raise CheckpointError(f"{self.checkpoint.path}: {type(model).__name__} is told no clues")
-        for chunk in self._loaded(studies):
-            readable = [views for views in chunk if not isinstance(views, Skipped)]
-            with torch.inference_mode():
-                clues = iter(model.told(self._batch(readable)) if readable else ())
-            for views in chunk:
-                yield views if isinstance(views, Skipped) else (views.study_id, next(clues))
 
     def _loaded(self, studies: Iterable[Study]) -> Iterator[list[LoadedStudy | Skipped]]:
         """Batches of studies; the next one's images decode while the caller works on one."""

@@ -25,7 +25,7 @@ from radwright.evaluation.reports import ReportFile, read_reports
 from radwright.evaluation.score import Evaluation, score
 from radwright.inference.predictor import Predictor
 from radwright.runs.claims import claim, write_json
-from radwright.runs.clues import CluePlan, ClueRequest, plan_clues
+from radwright.runs.clue_policies import CluePlan, ClueRequest, plan_clues
 from radwright.runs.drafting import ShowProgress, StoredStudies, open_predictor
 from radwright.runs.evaluation_page import MAX_SHOWN, Drafted, lay_out
 from radwright.types import ImageFeatures

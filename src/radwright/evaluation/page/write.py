@@ -10,8 +10,8 @@ from pathlib import Path
 
 from radwright.data.files import atomic_file, output_errors
 from radwright.errors import ScoringError
-from radwright.evaluation.page.clues import clues_section, oracle_alarm
 from radwright.evaluation.page.content import Page
+from radwright.evaluation.page.faithfulness import clues_section, oracle_alarm
 from radwright.evaluation.page.groups import groups_section
 from radwright.evaluation.page.html import Html, join, tag
 from radwright.evaluation.page.sections import (
