@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from radwright.data.files import atomic_file, folder_lock, output_errors, read_lines
+from radwright.data.files import atomic_file, read_lines
 from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.errors import ConfigError, OutputError
 from radwright.evaluation.conventions import find_convention
@@ -24,10 +24,10 @@ from radwright.evaluation.predict import draft_to_file
 from radwright.evaluation.reports import ReportFile, read_reports
 from radwright.evaluation.score import Evaluation, score
 from radwright.inference.predictor import Predictor
-from radwright.runs.claims import claim, write_json
 from radwright.runs.clue_policies import CluePlan, ClueRequest, plan_clues
 from radwright.runs.drafting import ShowProgress, StoredStudies, open_predictor
 from radwright.runs.evaluation_page import MAX_SHOWN, Drafted, lay_out
+from radwright.runs.outputs import claimed, write_json
 from radwright.types import ImageFeatures
 
 DRAFTS = "drafts.jsonl"
@@ -144,12 +144,7 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
     )
     plan = plan_clues(predictor, request.clues)
     identity = job.identity(predictor, plan)
-    if request.out.is_file():
-        raise OutputError(f"{request.out}: is a file; give a folder for the page and the scores")
-    with output_errors(request.out):
-        request.out.mkdir(parents=True, exist_ok=True)
-    with folder_lock(request.out):
-        claim(request.out, identity)
+    with claimed(request.out, identity):
         drafts, num_resumed = job.draft(predictor, plan, identity, show_progress)
         references = {study_id: job.reports[study_id] for study_id in drafts.rows}
         baselines, notes = job.nearest_reports(predictor, list(drafts.rows), show_progress)

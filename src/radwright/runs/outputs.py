@@ -1,24 +1,40 @@
-"""An output folder belongs to one job: it says which, and another job is refused."""
+"""A result folder belongs to one job: made or claimed before the work, never mixed with another's files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from radwright.data.files import atomic_file
+from radwright.data.files import atomic_file, folder_lock, output_errors
 from radwright.errors import OutputError
 
 JOB = "job.json"
 
 
-def claim(out: Path, identity: Mapping[str, Any]) -> None:
-    """Make the folder this job's, or hold that it is.
+@contextmanager
+def claimed(out: Path, identity: Mapping[str, Any]) -> Iterator[None]:
+    """``out`` as this job's folder, held for this process alone.
+
+    Args:
+        out: made where there is none.
+        identity: what its results depend on, JSON-able; kept in ``job.json``.
 
     Raises:
-        OutputError: it holds another job, or something else.
+        OutputError: it holds another job or something else, another process works there, or it cannot be written.
     """
+    if out.is_file():
+        raise OutputError(f"{out}: is a file; give a folder for the page and the scores")
+    with output_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        _claim(out, identity)
+        yield
+
+
+def _claim(out: Path, identity: Mapping[str, Any]) -> None:
     path = out / JOB
     if not path.exists():
         if strangers := sorted(entry.name for entry in out.iterdir()):
@@ -37,6 +53,6 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write values as JSON for people too; a kill leaves the old file or the new one."""
+    """Write values as JSON that people can read, atomically."""
     with atomic_file(path) as file:
         file.write((json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode())
