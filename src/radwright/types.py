@@ -128,6 +128,7 @@ class Report:
         seconds: wall-clock seconds spent on this study (a batch's time divided by its studies).
         num_tokens: generated tokens without BOS and EOS.
         finished: whether it ended by itself (EOS) rather than at the length limit.
+        clues: disease -> probability, as the network was told before it wrote; None of a network without clues.
     """
 
     study_id: str
@@ -136,6 +137,7 @@ class Report:
     seconds: float
     num_tokens: int = 0
     finished: bool = True
+    clues: Mapping[str, float] | None = None
 
 
 @dataclass(slots=True)
@@ -356,6 +358,27 @@ class ClueGuided(Protocol):
 
     def perceive(self, batch: Batch) -> Tensor:
         """Probability of every disease, (B, M) in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class ClueTelling(ClueGuided, Protocol):
+    """An optional capability of a network that is told clues: it says which, and lets a command choose them."""
+
+    choose: Any
+    """The policy in force; a command may put another one here."""
+
+    @property
+    def findings(self) -> Mapping[str, str | None]:
+        """Disease -> what counts as it in a report, in the order of ``diseases``; None where nothing can check it."""
+        ...
+
+    def policy(self, name: Any, *, seed: int = 0) -> Any:
+        """The policy of a name, with the network's own limits; ``seed`` is that of a policy that draws."""
+        ...
+
+    def told(self, batch: Batch) -> list[dict[str, float]]:
+        """Per study the clues that it is told, disease -> probability, by name."""
         ...
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from training_toy import ToyBatches, ToyObjective, batch_of, configure, train
+from training_toy import InterruptAt, ToyBatches, ToyObjective, batch_of, configure, train
 
 from radwright.errors import CheckpointError, OutputError, TrainingError
 from radwright.training.config import SelectionConfig
 from radwright.training.engine import Engine
-from radwright.training.hooks import Hook
 from radwright.training.loop import Trainer
 from radwright.types import Batch
 
@@ -40,17 +38,6 @@ class Scores:
     def __call__(self, objective: nn.Module) -> dict[str, float]:
         assert not objective.training
         return {"fit": next(self.scores)}
-
-
-class InterruptAt(Hook):
-    """Sends this process a signal after a step."""
-
-    def __init__(self, step: int, number: signal.Signals) -> None:
-        self.at, self.number = step, number
-
-    def step(self, step: int, loss: float, studies_per_s: float, remaining_s: float) -> None:
-        if step == self.at:
-            os.kill(os.getpid(), self.number)
 
 
 def test_lines_hold_the_exact_losses_and_validations(tmp_path: Path) -> None:

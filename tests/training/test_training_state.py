@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from training_toy import ToyObjective
+from training_toy import SIDE, InterruptAt, ToyObjective, configure, train
 
 from radwright.errors import CheckpointError, OutputError
+from radwright.nn.folder import FolderConfig, FolderPart
 from radwright.training import state as state_module
 from radwright.training.optim import Ema, EmaConfig, OptimizerConfig, make_optimizer
 from radwright.training.state import Progress, Window, changed_keys, load_state, restore, save_state
@@ -179,3 +180,66 @@ def test_restored_moments_lie_in_memory_as_their_parameters(tmp_path: Path) -> N
     restore(load_state(tmp_path / "state")[2], fresh, other, None)
     step(fresh, other, 2)
     assert torch.equal(fresh.weight, conv.weight)
+
+
+class OnABase(FolderPart):
+    """A linear layer out of a folder, with an adapter beside it that alone is trained."""
+
+    def __init__(self, tuning: str) -> None:
+        super().__init__(FolderConfig.parse({"directory": "base", "tuning": tuning}, where="test"))
+
+        def read(directory: Path, *, weights: bool) -> nn.Module:
+            torch.manual_seed(17)
+            return nn.Linear(SIDE * SIDE, 8, dtype=torch.float64)
+
+        self.open_base(read)
+        self.weight = self.get_parameter("base.weight")  # a second name of a weight in the folder
+        base = self.get_submodule("base")
+        base.adapter = nn.ParameterDict({"lora_A": nn.Parameter(torch.zeros(8, dtype=torch.float64))})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        base = self.get_submodule("base")
+        assert isinstance(base, nn.Linear)
+        return nn.functional.linear(x, base.weight, base.bias) + self.get_parameter("base.adapter.lora_A")
+
+
+def toy_on_a_base(tuning: str) -> ToyObjective:
+    toy = ToyObjective()
+    toy.stem = OnABase(tuning)  # type: ignore[assignment]
+    return toy
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_a_state_leaves_out_what_a_folder_holds_and_a_resume_notices_nothing(tmp_path: Path, tuning: str) -> None:
+    folders = [tmp_path / "whole", tmp_path / "parts"]
+    for folder in folders:
+        folder.mkdir()
+    whole, _ = train(folders[0], configure(), objective=toy_on_a_base(tuning))
+    train(folders[1], configure(), objective=toy_on_a_base(tuning), hooks=[InterruptAt(3)])
+    stored = {name for name in load_state(folders[1] / "state.safetensors")[2] if "stem." in name}
+    base = {"objective/stem.base.weight", "objective/stem.base.bias", "objective/stem.weight"}
+    assert (base <= stored) == (tuning == "full")
+    assert base.isdisjoint(stored) == (tuning == "lora")
+    assert "objective/stem.base.adapter.lora_A" in stored
+    parts, summary = train(folders[1], configure(), objective=toy_on_a_base(tuning), resume=True)
+    assert summary.stopped == "completed"
+    assert whole.get_parameter("stem.base.adapter.lora_A").detach().abs().sum() > 0
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+def test_an_older_state_that_holds_the_base_too_still_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = toy_on_a_base("lora")
+    optimizer = make_optimizer(toy, OptimizerConfig())
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "outside_weights", lambda _: {})
+        save_state(tmp_path / "state", toy, optimizer, None, Progress(), {})
+    tensors = load_state(tmp_path / "state")[2]
+    assert "objective/stem.base.weight" in tensors
+    restore(tensors, toy, optimizer, None)
+    del tensors["objective/head.weight"]
+    tensors["objective/stranger"] = torch.zeros(1)
+    with pytest.raises(CheckpointError, match=r"lacks head\.weight; it holds besides stranger"):
+        restore(tensors, toy, optimizer, None)

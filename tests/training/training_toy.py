@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,6 +162,17 @@ def train(
         return objective, trainer.fit(resume=resume)
     finally:
         engine.close()
+
+
+class InterruptAt(Hook):
+    """Sends this process a signal after a step."""
+
+    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.at, self.number = step, number
+
+    def step(self, step: int, loss: float, studies_per_s: float, remaining_s: float) -> None:
+        if step == self.at:
+            os.kill(os.getpid(), self.number)
 
 
 def train_and_store(run_dir: Path, changes: dict[str, Any], options: dict[str, Any]) -> None:

@@ -28,6 +28,13 @@ def evaluate(
     decoding: list[str] = typer.Option(
         [], "--decoding", metavar="KEY=VALUE", help="E.g. strategy.num_beams=1, max_tokens=80, strategy.kind=sampling."
     ),
+    clues: str | None = typer.Option(
+        None, "--clues", help="threshold, topk, all, random, none, shuffled or oracle; default: the checkpoint's own."
+    ),
+    clue_seed: int = typer.Option(0, "--clue-seed", help="Of random and shuffled clues."),
+    allow_oracle: bool = typer.Option(
+        False, "--allow-oracle", help="Allow clues that are read from the reports themselves: an upper bound."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
     """Draft every study of a split, score the drafts, and write a page that shows where they are wrong.
@@ -36,7 +43,8 @@ def evaluate(
     stopped; called again, it takes the drafts that are there. Research only: a radiologist must check every draft.
     """
     from radwright.cli.progress import progress_bar, say
-    from radwright.cli.score_tables import show
+    from radwright.cli.score_tables import show, show_faithfulness
+    from radwright.runs.clue_policies import ClueRequest
     from radwright.runs.evaluation import EvaluationRequest, run_evaluation
 
     request = EvaluationRequest(
@@ -53,12 +61,15 @@ def evaluate(
         threads=threads,
         batch_size=batch_size,
         decoding=tuple(decoding),
+        clues=ClueRequest(clues, clue_seed, allow_oracle),
     )
     result = run_evaluation(request, show_progress=lambda what, total: progress_bar(what, total=total))
     if as_json:
         print(json.dumps(result.plain(), ensure_ascii=False))
         return
     show(result.evaluation)
+    if result.faithfulness is not None:
+        show_faithfulness(result.faithfulness)
     for note in result.notes:
         say(f"note: {note}")
     if result.num_resumed:

@@ -25,6 +25,13 @@ def generate(
     decoding: list[str] = typer.Option(
         [], "--decoding", metavar="KEY=VALUE", help="E.g. strategy.num_beams=1, max_tokens=80, strategy.kind=sampling."
     ),
+    clues: str | None = typer.Option(
+        None, "--clues", help="threshold, topk, all, random, none, shuffled or oracle; default: the checkpoint's own."
+    ),
+    clue_seed: int = typer.Option(0, "--clue-seed", help="Of random and shuffled clues."),
+    allow_oracle: bool = typer.Option(
+        False, "--allow-oracle", help="Allow clues that are read from the reports themselves: an upper bound."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     """Draft a report for every study, a line each: study_id, report, score, seconds.
@@ -33,9 +40,11 @@ def generate(
     """
     from radwright.cli.progress import progress_bar, say
     from radwright.evaluation.predict import draft_to_file
-    from radwright.runs.drafting import find_inputs, open_predictor
+    from radwright.runs.clue_policies import ClueRequest, plan_clues
+    from radwright.runs.drafting import find_inputs, find_reports, open_predictor
 
     predictor = open_predictor(checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding)
+    plan = plan_clues(predictor, ClueRequest(clues, clue_seed, allow_oracle))
     studies = find_inputs(inputs, split=split, limit=limit, together=together)
     identity = {
         "checkpoint": str(checkpoint),
@@ -45,11 +54,21 @@ def generate(
         "limit": limit,
         "together": together,
         "decoding": predictor.decoding.plain(),
+        **({} if plan is None else {"clues": plan.plain()}),
     }
+    if plan is not None:
+        reports = find_reports(inputs) if plan.is_oracle else {}
+        plan.put_in_force(predictor, studies, reports, lambda what, total: progress_bar(what, total=total))
     with progress_bar("drafting", total=len(studies)) as bar:
         summary = draft_to_file(
-            predictor, _unread(studies), out, identity=identity, on_progress=lambda outcome: bar.advance()
+            predictor,
+            _unread(studies),
+            out,
+            identity=identity,
+            facts=None if plan is None else plan.row_facts,
+            on_progress=lambda outcome: bar.advance(),
         )
+    notes = [] if plan is None else plan.notes
     facts: dict[str, Any] = {
         "out": str(out),
         "num_reports": summary.num_reports,
@@ -57,6 +76,7 @@ def generate(
         "num_unfinished": summary.num_unfinished,
         "num_skipped": len(summary.skipped),
         "seconds": round(summary.seconds, 3),
+        **({} if plan is None else {"clues": plan.plain(), "notes": notes}),
     }
     if as_json:
         print(json.dumps(facts))
@@ -77,6 +97,8 @@ def generate(
         say(f"  ... all in {out}.skipped.jsonl")
     if summary.num_unfinished:
         say(f"{summary.num_unfinished} drafts reached the length limit without ending by themselves")
+    for note in notes:
+        say(f"note: {note}")
     say("Research drafts: not a medical device, a radiologist must check every one.")
     if not summary.num_reports:
         raise typer.Exit(1)

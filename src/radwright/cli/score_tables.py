@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from radwright.evaluation.bootstrap import Interval
     from radwright.evaluation.class_table import PolicyScores
+    from radwright.evaluation.faithfulness import Faithful, Faithfulness
     from radwright.evaluation.score import Evaluation
 
 _AVERAGES = {
@@ -24,6 +25,14 @@ _COLUMNS = {
     "5 classes": ("f1_5_", ""),
     "5, open +": ("f1_5_", "_u"),
 }
+_SHARES = {
+    "clues_asserted": "clues\nasserted",
+    "negation_flips": "clues\ndenied",
+    "unclued_assertions": "asserted,\nnot told",
+    "precision": "clues\ntrue",
+    "recall": "true ones\ntold",
+}
+_CLUE_COUNTS = {"told": "told", "asserted": "drafts", "true": "refs"}
 _LABEL = 16
 _HEADLINES = tuple(f"f1_{length}_{average}" for length in (14, 5) for average in ("micro", "macro", "example"))
 
@@ -62,6 +71,34 @@ def show(evaluation: Evaluation) -> None:
     for note in evaluation.notes:
         console.print(f"note: {escape(note)}")
     console.print(f"signature: {escape(evaluation.signature)}", soft_wrap=True)
+
+
+def show_faithfulness(found: Faithfulness) -> None:
+    """Print what the drafts do with their clues."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    table = _table("clues and drafts; —: nothing to count")
+    for column in ("", *_SHARES.values()):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("all diseases", *_share_cells(found.overall))
+    console.print(table)
+    table = _table("by disease: studies told of it, whose draft asserts it, whose reference does")
+    table.padding = 0
+    for column in ("", *_CLUE_COUNTS.values(), *_SHARES.values()):
+        table.add_column(column, justify="right" if column else "left")
+    for name, disease in found.diseases.items():
+        counts = [str(disease.counts[count]) for count in _CLUE_COUNTS]
+        table.add_row(escape(name), *counts, *(_share_cells(disease, interval=False)))
+    console.print(table)
+    if found.unchecked:
+        console.print(f"left out, nothing can check them: {escape(', '.join(found.unchecked))}")
+
+
+def _share_cells(found: Faithful, *, interval: bool = True) -> list[str]:
+    cells = [_cell(found.shares[name]) for name in _SHARES]
+    return cells if interval else [cell.partition("\n")[0] for cell in cells]
 
 
 def _scores(columns: Mapping[str, Mapping[str, Interval]], *, title: str | None = None) -> Table:

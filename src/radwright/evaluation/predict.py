@@ -41,8 +41,8 @@ class DraftingSummary:
 
 
 def report_row(report: Report) -> dict[str, Any]:
-    """One line of a predictions file."""
-    return {
+    """One line of a predictions file; of a network with clues it holds those that were told."""
+    row: dict[str, Any] = {
         "study_id": report.study_id,
         "report": report.text,
         "score": round(report.score, 6),
@@ -50,6 +50,9 @@ def report_row(report: Report) -> dict[str, Any]:
         "num_tokens": report.num_tokens,
         "finished": report.finished,
     }
+    if report.clues is not None:
+        row["clues"] = {name: round(probability, 6) for name, probability in sorted(report.clues.items())}
+    return row
 
 
 def draft_to_file(
@@ -58,6 +61,7 @@ def draft_to_file(
     out: Path,
     *,
     identity: Mapping[str, Any],
+    facts: Mapping[str, Any] | None = None,
     on_progress: Callable[[Report | Skipped], None] = lambda outcome: None,
 ) -> DraftingSummary:
     """Draft every study into ``out``.
@@ -70,6 +74,7 @@ def draft_to_file(
         studies: what to draft, unique ids.
         out: the JSONL file to make.
         identity: checkpoint, settings, inputs: a partial file of another identity is not continued.
+        facts: written into every line besides what a report holds.
         on_progress: called with each outcome.
 
     Raises:
@@ -94,7 +99,7 @@ def draft_to_file(
                 skipped.append(outcome)
             else:
                 seconds += outcome.seconds
-                _write(partial, stream, report_row(outcome))
+                _write(partial, stream, {**report_row(outcome), **(facts or {})})
             on_progress(outcome)
     num_resumed = len(done)
     rows = [row for row in read_lines(partial) if "study_id" in row]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from radwright.inference.reading import StudyReader
 from radwright.metrics.cider import DocumentFrequency
 from radwright.metrics.consensus import choose
 from radwright.text.cleaning import clean_report
-from radwright.types import Batch, Decodable, ImageFeatures, Report, Skipped, Study, Tokenizer
+from radwright.types import Batch, ClueTelling, Decodable, ImageFeatures, Report, Skipped, Study, Tokenizer
 
 FloatArray = NDArray[np.float32]
 
@@ -65,6 +66,22 @@ class Predictor(StudyReader):
         """A report or the reason for none per study, in order; the next batch's images decode meanwhile."""
         for chunk in self._loaded(studies):
             yield from self._draft_chunk(chunk)
+
+    def told_clues(self, studies: Iterable[Study]) -> Iterator[tuple[str, dict[str, float]] | Skipped]:
+        """(study id, the clues it would be told) or the reason for none per study, in order; nothing is drafted.
+
+        Raises:
+            CheckpointError: the network is told no clues (``radwright.types.ClueTelling``).
+        """
+        model = self.checkpoint.model
+        if not isinstance(model, ClueTelling):
+            raise CheckpointError(f"{self.checkpoint.path}: {type(model).__name__} is told no clues")
+        for chunk in self._loaded(studies):
+            readable = [views for views in chunk if not isinstance(views, Skipped)]
+            with torch.inference_mode():
+                clues = iter(model.told(self._batch(readable)) if readable else ())
+            for views in chunk:
+                yield views if isinstance(views, Skipped) else (views.study_id, next(clues))
 
     def image_features(self, studies: Iterable[Study]) -> Iterator[tuple[str, FloatArray] | Skipped]:
         """(study id, its image features (C,)) or the reason for none per study, in order.
@@ -111,7 +128,8 @@ class Predictor(StudyReader):
             seconds = time.perf_counter() - started
             text = tokenizer.decode(hypothesis.token_ids)
             num_tokens = len(hypothesis.token_ids)
-            yield Report(study.study_id, text, hypothesis.score, seconds, num_tokens, hypothesis.finished)
+            report = Report(study.study_id, text, hypothesis.score, seconds, num_tokens, hypothesis.finished)
+            yield from with_clues(self.checkpoint.model, self._batch([views]), [report])
 
     def _draft_chunk(self, chunk: Sequence[LoadedStudy | Skipped]) -> Iterator[Report | Skipped]:
         readable = [views for views in chunk if not isinstance(views, Skipped)]
@@ -125,7 +143,8 @@ class Predictor(StudyReader):
             return []
         model, tokenizer, frequency = self.checkpoint.model, self.checkpoint.tokenizer, self.checkpoint.frequency
         try:
-            return [*draft_batch(model, tokenizer, self._batch(studies), self.decoding, frequency)]
+            batch = self._batch(studies)
+            return [*with_clues(model, batch, draft_batch(model, tokenizer, batch, self.decoding, frequency))]
         except StudyError as error:
             if len(studies) == 1:
                 return [Skipped(studies[0].study_id, str(error))]
@@ -182,6 +201,16 @@ def draft_batch(
         Report(study_id, tokenizer.decode(h.token_ids), h.score, seconds, len(h.token_ids), h.finished)
         for study_id, h in zip(batch.study_ids, hypotheses, strict=True)
     ]
+
+
+def with_clues(model: Decodable, batch: Batch, reports: Sequence[Report]) -> list[Report]:
+    """The reports of a batch with the clues that they were written from, where the network is told any."""
+    if not isinstance(model, ClueTelling):
+        return [*reports]
+    # The decoding state does not leave ``generate``, so the images are encoded once more: one step of many.
+    with torch.inference_mode():
+        clues = model.told(batch)
+    return [replace(report, clues=told) for report, told in zip(reports, clues, strict=True)]
 
 
 def _candidates(strategy: Consensus) -> Consensus:

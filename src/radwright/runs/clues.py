@@ -25,8 +25,7 @@ from radwright.evaluation.reports import name_some, read_reports
 from radwright.inference.checkpoint import load_checkpoint
 from radwright.inference.perceiver import FloatArray, Perceiver
 from radwright.methods.trrg.clue_bank import ClueBank, read_bank
-from radwright.runs.drafting import StoredStudies, choose_device, set_threads
-from radwright.runs.evaluation import ShowProgress
+from radwright.runs.drafting import ShowProgress, StoredStudies, choose_device, set_threads
 from radwright.runs.outputs import claimed, write_json
 from radwright.types import Skipped
 

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 from radwright.config import apply_overrides
 from radwright.data.images import find_studies
-from radwright.data.store import HEADER, PreparedStore
+from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.decoding.config import DecodingConfig
 from radwright.errors import ConfigError
+from radwright.evaluation.reports import read_reports
 from radwright.inference.checkpoint import load_checkpoint
 from radwright.inference.predictor import Predictor
 from radwright.types import Study
+
+
+class Bar(Protocol):
+    """A running progress bar."""
+
+    def advance(self, count: int = 1) -> None:
+        """``count`` more studies are done."""
+        ...
+
+
+ShowProgress = Callable[[str, int], AbstractContextManager[Bar]]
+"""(what is done, how many studies) -> a progress bar."""
 
 
 def choose_device(name: str) -> str:
@@ -102,3 +117,11 @@ def find_inputs(
     if split is not None:
         raise ConfigError(f"--split {split}: only a prepared store has splits, {inputs[0]} is none")
     return find_studies(inputs, together=together)[:limit]
+
+
+def find_reports(inputs: Sequence[Path]) -> dict[str, str]:
+    """Study id -> its own report, where ``inputs`` is a prepared store; nothing for loose images."""
+    [*others, last] = inputs
+    if others or not (last / HEADER).is_file():
+        return {}
+    return {row.study_id: row.report for row in read_reports(last / REPORTS).rows if row.report.strip()}

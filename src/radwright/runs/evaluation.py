@@ -6,25 +6,26 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from radwright.data.files import atomic_file, read_lines
 from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.errors import ConfigError, OutputError
 from radwright.evaluation.conventions import find_convention
 from radwright.evaluation.facts import StudyFacts, read_facts
+from radwright.evaluation.faithfulness import Faithfulness, measure_faithfulness
 from radwright.evaluation.nearest import StudyFeatures, make_features, nearest_studies
 from radwright.evaluation.page import write_page
 from radwright.evaluation.predict import draft_to_file
 from radwright.evaluation.reports import ReportFile, read_reports
 from radwright.evaluation.score import Evaluation, score
 from radwright.inference.predictor import Predictor
-from radwright.runs.drafting import StoredStudies, open_predictor
+from radwright.runs.clue_policies import CluePlan, ClueRequest, plan_clues
+from radwright.runs.drafting import ShowProgress, StoredStudies, open_predictor
 from radwright.runs.evaluation_page import MAX_SHOWN, Drafted, lay_out
 from radwright.runs.outputs import claimed, write_json
 from radwright.types import ImageFeatures
@@ -36,18 +37,6 @@ PER_STUDY = "per_study.csv"
 PAGE = "index.html"
 FEATURES = "features"
 NEAREST = "nearest_train_report"
-
-
-class Bar(Protocol):
-    """A running progress bar."""
-
-    def advance(self, count: int = 1) -> None:
-        """``count`` more studies are done."""
-        ...
-
-
-ShowProgress = Callable[[str, int], AbstractContextManager[Bar]]
-"""(what is done, how many studies) -> a progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +54,7 @@ class EvaluationRequest:
         limit: the first N studies only.
         max_shown: studies on the page.
         device, threads, batch_size, decoding: as for drafting.
+        clues: which clues a model that is told any gets.
     """
 
     checkpoint: Path
@@ -80,6 +70,7 @@ class EvaluationRequest:
     threads: int | None = None
     batch_size: int = 16
     decoding: tuple[str, ...] = ()
+    clues: ClueRequest = field(default_factory=ClueRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +84,8 @@ class EvaluationResult:
         skipped: study id -> why it has no draft.
         notes: what a reader of the numbers should know.
         facts: the facts of the drafted studies.
+        clues: the policy of the clues; None for a model without any.
+        faithfulness: what the drafts do with their clues; None for a model without any.
     """
 
     page: Path
@@ -101,6 +94,16 @@ class EvaluationResult:
     skipped: Mapping[str, str]
     notes: tuple[str, ...]
     facts: StudyFacts
+    clues: CluePlan | None = None
+    faithfulness: Faithfulness | None = None
+
+    def scores(self) -> dict[str, Any]:
+        """Everything measured, as JSON-able values: what ``scores.json`` holds and the page shows."""
+        scores = self.evaluation.plain()
+        scores["notes"] = [*self.notes, *scores["notes"]]
+        if self.clues is not None and self.faithfulness is not None:
+            scores |= {"clues": self.clues.plain(), "faithfulness": self.faithfulness.plain()}
+        return scores
 
     def plain(self) -> dict[str, Any]:
         """As JSON-able values."""
@@ -109,7 +112,7 @@ class EvaluationResult:
             "num_resumed": self.num_resumed,
             "skipped": dict(self.skipped),
             "notes": list(self.notes),
-            "scores": self.evaluation.plain(),
+            "scores": self.scores(),
         }
 
 
@@ -123,7 +126,8 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
     Raises:
         CheckpointError: no checkpoint, or one that writes no reports.
         StoreError: no store, or none with this split.
-        ConfigError: the split has no reports, or no study says a fact that scores are to be split by.
+        ConfigError: the split has no reports, no study says a fact that scores are to be split by, or clues were asked
+            for that this checkpoint cannot be told.
         OutputError: the folder holds another job, or cannot be written.
         ScoringError: nothing can be scored.
     """
@@ -138,9 +142,10 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
         batch_size=request.batch_size,
         decoding=request.decoding,
     )
-    identity = job.identity(predictor)
+    plan = plan_clues(predictor, request.clues)
+    identity = job.identity(predictor, plan)
     with claimed(request.out, identity):
-        drafts, num_resumed = job.draft(predictor, identity, show_progress)
+        drafts, num_resumed = job.draft(predictor, plan, identity, show_progress)
         references = {study_id: job.reports[study_id] for study_id in drafts.rows}
         baselines, notes = job.nearest_reports(predictor, list(drafts.rows), show_progress)
         evaluation = score(
@@ -154,15 +159,18 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
             priors=facts.priors,
             allow_missing=True,
         )
-        notes = [*job.notes(drafts), *notes]
-        result = EvaluationResult(request.out / PAGE, evaluation, num_resumed, drafts.skipped, tuple(notes), facts)
+        notes = [*(plan.notes if plan else ()), *job.notes(drafts), *notes]
+        faithfulness = _measure_faithfulness(predictor, drafts.rows, references, evaluation.study_ids) if plan else None
+        result = EvaluationResult(
+            request.out / PAGE, evaluation, num_resumed, drafts.skipped, tuple(notes), facts, plan, faithfulness
+        )
         _write_scores(request.out, result, identity)
         content = lay_out(
             Drafted(job.store, job.indices, job.reports, drafts.rows),
             evaluation,
             predictor,
             names=(request.checkpoint.resolve().parent.name, request.split),
-            notes=result.notes,
+            scores=result.scores(),
             max_shown=request.max_shown,
             seconds=time.monotonic() - started,
         )
@@ -233,7 +241,7 @@ class _Job:
         studies = ((self.store.study(index, images=False), self.store.positions[index]) for index in self.indices)
         return read_facts(studies, self.request.by, where=f"split {self.request.split!r} of {self.request.data}")
 
-    def identity(self, predictor: Predictor) -> dict[str, Any]:
+    def identity(self, predictor: Predictor, plan: CluePlan | None) -> dict[str, Any]:
         """What the drafts depend on."""
         values = {
             "weights": predictor.fingerprint,
@@ -241,12 +249,17 @@ class _Job:
             "split": self.request.split,
             "limit": self.request.limit,
             "decoding": predictor.decoding.plain(),
+            **({} if plan is None else {"clues": plan.plain()}),
         }
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
 
     def draft(
-        self, predictor: Predictor, identity: Mapping[str, Any], show_progress: ShowProgress
+        self,
+        predictor: Predictor,
+        plan: CluePlan | None,
+        identity: Mapping[str, Any],
+        show_progress: ShowProgress,
     ) -> tuple[_Drafts, int]:
         """The drafts, and how many of them were there already."""
         path = self.request.out / DRAFTS
@@ -254,12 +267,15 @@ class _Job:
         num_resumed = len(self.indices)
         if not path.exists():
             studies = StoredStudies(self.store, self.indices)
+            if plan is not None:
+                plan.put_in_force(predictor, studies, self.reports, show_progress)
             with show_progress("drafting", len(studies)) as bar:
                 summary = draft_to_file(
                     predictor,
                     (studies[place] for place in range(len(studies))),
                     path,
                     identity=identity,
+                    facts=None if plan is None else plan.row_facts,
                     on_progress=lambda outcome: bar.advance(),
                 )
             num_resumed = summary.num_resumed
@@ -335,11 +351,24 @@ class _Job:
         return notes
 
 
+def _measure_faithfulness(
+    predictor: Predictor,
+    rows: Mapping[str, Mapping[str, Any]],
+    references: Mapping[str, str],
+    study_ids: Sequence[str],
+) -> Faithfulness:
+    """Of the scored studies, by the clues that stand in the predictions file."""
+    return measure_faithfulness(
+        {study_id: rows[study_id]["clues"] for study_id in study_ids},
+        {study_id: rows[study_id]["report"] for study_id in study_ids},
+        references,
+        predictor.checkpoint.model.findings,
+    )
+
+
 def _write_scores(out: Path, result: EvaluationResult, identity: Mapping[str, Any]) -> None:
     evaluation, facts = result.evaluation, result.facts
-    plain = evaluation.plain()
-    plain["notes"] = [*result.notes, *plain["notes"]]
-    write_json(out / SCORES, {**plain, "job": identity, "skipped": dict(result.skipped)})
+    write_json(out / SCORES, {**result.scores(), "job": identity, "skipped": dict(result.skipped)})
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["study_id", *facts.values, "prior", *evaluation.study_rows[0]])

@@ -44,7 +44,7 @@ def lay_out(
     predictor: Predictor,
     *,
     names: tuple[str, str],
-    notes: Sequence[str],
+    scores: Mapping[str, Any],
     max_shown: int,
     seconds: float,
 ) -> page.Page:
@@ -55,7 +55,7 @@ def lay_out(
         evaluation: their scores.
         predictor: what wrote the drafts.
         names: of the run, and of the split.
-        notes: what a reader should know besides the evaluation's own notes.
+        scores: everything measured, as JSON-able values.
         max_shown: studies on the page.
         seconds: that the evaluation took.
     """
@@ -65,15 +65,13 @@ def lay_out(
     own = dict(zip(evaluation.study_ids, evaluation.study_rows, strict=True))
     shown_scores = [name for name in _SHOWN_SCORES if name in evaluation.metrics]
     shown, told = choose_shown(evaluation, max_shown)
-    scores = evaluation.plain()
-    scores["notes"] = [*notes, *scores["notes"]]
     return page.Page(
         title=f"Drafts of {run}, {split} studies of {store.path.name}",
         statement=(
             f"The checkpoint drafted reports for {len(drafted.rows)} studies of split {split!r}; each draft is held "
             "against the study's own report."
         ),
-        facts=_made(store, predictor),
+        facts=_made(store, predictor, scores.get("clues")),
         seconds={"this call": seconds},
         scores=scores,
         studies=tuple(
@@ -117,7 +115,7 @@ def choose_shown(evaluation: Evaluation, max_shown: int) -> tuple[list[str], str
     return shown, told
 
 
-def _made(store: PreparedStore, predictor: Predictor) -> dict[str, str]:
+def _made(store: PreparedStore, predictor: Predictor, clues: Mapping[str, Any] | None) -> dict[str, str]:
     made = provenance()
     checkpoint = predictor.checkpoint
     trained = str(checkpoint.provenance.get("trained_at", ""))[:10]
@@ -127,6 +125,7 @@ def _made(store: PreparedStore, predictor: Predictor) -> dict[str, str]:
         "checkpoint": f"{checkpoint.config.method}, weights {predictor.fingerprint[:12]}"
         + (f", trained {trained}" if trained else ""),
         "decoding": ", ".join(_settings(predictor.decoding.plain())),
+        "clues": ", ".join(f"{name} {value}" for name, value in (clues or {}).items() if name != "model"),
         "data": "; ".join(filter(None, [f"{store.path.name}, {len(store)} studies", store.terms.get("licence")])),
         "not to be passed on": "this page holds images and reports of credentialed data" if credentialed else "",
         "machine": f"{made['machine']}, {made['threads']} threads" + (f", {made['gpu']}" if made["gpu"] else ""),

@@ -26,6 +26,7 @@ from radwright.errors import ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
 from radwright.inference.document_frequency import frequency_of
+from radwright.inference.parts import outside_bases
 from radwright.metrics.cider import DocumentFrequency
 from radwright.runs.drafting import set_threads
 from radwright.runs.handover import hand_over, require_same_words
@@ -220,7 +221,7 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
         save_best=_SaveBest(run, stage, folder),
         illustrate=getattr(validate, "pictures", None),
         hooks=hooks,
-        fingerprint=_fingerprint(run, stage, studies),
+        fingerprint=_fingerprint(run, stage, studies, model),
     )
     resume = engine.broadcast((folder / STATE_FILE).exists())
     summary = trainer.fit(resume=resume).plain()
@@ -278,14 +279,17 @@ def _plain_batches(run: _Run, image: ImageConfig, studies: Studies) -> Iterator[
         yield from (batch.to(run.engine.device) for batch in batches)
 
 
-def _fingerprint(run: _Run, stage: StageConfig, studies: Studies) -> dict[str, Any]:
+def _fingerprint(run: _Run, stage: StageConfig, studies: Studies, model: nn.Module) -> dict[str, Any]:
     recipe, own = run.recipe.plain(), stage.plain()
     loading = {key: recipe["loading"][key] for key in ("target", "max_tokens", "cut_at_sentence", "max_views")}
+    # The state does not hold a base's weights: another base in its folder must not go unnoticed.
+    bases = {name: base["identity"] for name, base in outside_bases(model).items()}
     return {
         "recipe": {key: recipe[key] for key in ("method", "model", "image", "vocabulary", "augmentation")},
         "stage": {key: own[key] for key in ("objective", "settings", "method", "model", "image")},
         "loading": loading,
         "store": dict(studies.fingerprint),
+        **({"bases": bases} if bases else {}),
     }
 
 

@@ -3,6 +3,7 @@
 A state is a safetensors file (weights, buffers, averages, optimiser moments, all by parameter name) whose metadata
 hold the rest as JSON. It is written beside the old one, flushed to disk and renamed over it: a kill at any moment
 leaves the old state or the new one. Random generators are not saved: draws are keyed by (seed, step, micro-batch).
+Nor are weights that stay as they are in a base's folder (``FolderPart.outside_names``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from radwright.data.files import sync, why_not_written
 from radwright.errors import CheckpointError, OutputError
+from radwright.inference.parts import outside_weights
 from radwright.training.optim import Ema
 
 FORMAT = "radwright.training_state/1"
@@ -78,7 +80,9 @@ def save_state(
     Raises:
         OutputError: it cannot be written (disk full, read-only); the old state is untouched.
     """
-    tensors = {f"objective/{name}": value for name, value in objective.state_dict().items()}
+    outside = outside_weights(objective)
+    own = {name: value for name, value in objective.state_dict().items() if name not in outside}
+    tensors = {f"objective/{name}": value for name, value in own.items()}
     tensors |= {f"optimizer/{name}/{key}": value for name, key, value in _moments(optimizer)}
     if ema is not None:
         tensors |= {f"ema/{name}": value for name, value in ema.averages.items()}
@@ -120,7 +124,7 @@ def load_state(path: Path) -> tuple[Progress, dict[str, Any], dict[str, Tensor]]
 def restore(
     tensors: Mapping[str, Tensor], objective: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
 ) -> None:
-    """Put a state's tensors back.
+    """Put a state's tensors back; what a base's folder holds may be missing, and stays as it was read from there.
 
     Raises:
         CheckpointError: the objective's names or shapes are not those of the state.
@@ -130,7 +134,11 @@ def restore(
         part, _, name = path.partition("/")
         parts[part][name] = tensor
     try:
-        objective.load_state_dict(parts["objective"], strict=True)
+        found = objective.load_state_dict(parts["objective"], strict=False)
+        missing = sorted(set(found.missing_keys) - outside_weights(objective).keys())
+        wrong = {"lacks": missing, "holds besides": found.unexpected_keys}
+        if told := "; ".join(f"it {verb} {', '.join(names)}" for verb, names in wrong.items() if names):
+            raise RuntimeError(told)
     except RuntimeError as error:
         raise CheckpointError(f"the saved state does not fit this model: {error}") from error
     states: dict[int, dict[str, Tensor]] = {}

@@ -27,6 +27,7 @@ WARNING = "Research only. Not a medical device. A radiologist must check every d
 _PARTS = {
     "scores": "Scores",
     "findings": "Findings one by one",
+    "clues": "Clues and drafts",
     "groups": "Groups of studies",
     "training": "Training",
     "run": "How this was made",
@@ -72,7 +73,7 @@ def alarm(variety: Variety | None) -> Html | None:
     return tag(
         "p",
         tag("strong", "Collapse alarm. "),
-        f"{variety.num_drafts} studies got {_count(variety.num_distinct, 'distinct draft', 'distinct drafts')}",
+        f"{variety.num_drafts} studies got {counted(variety.num_distinct, 'distinct draft', 'distinct drafts')}",
         f"{beside}. The most frequent draft went to {variety.most_common_share:.0%} of the studies. A model that "
         "writes the same text for every patient does not look at the images, whatever its scores are.",
         class_="alarm",
@@ -80,7 +81,8 @@ def alarm(variety: Variety | None) -> Html | None:
     )
 
 
-def _count(count: int, one: str, many: str) -> str:
+def counted(count: int, one: str, many: str) -> str:
+    """A number with its noun."""
     return f"{count} {one if count == 1 else many}"
 
 
@@ -151,7 +153,7 @@ def scores_section(page: Page) -> Html | None:
         lead += "Findings are read out of both texts by rules."
     return tag(
         "section",
-        tag("h2", "Scores of the drafts" + (f" ({_count(count, 'study', 'studies')})" if count else "")),
+        tag("h2", "Scores of the drafts" + (f" ({counted(count, 'study', 'studies')})" if count else "")),
         tag("p", lead, class_="lead"),
         *(part for heading, names in groups.items() for part in _plots(heading, names, metrics, others)),
         _notes(scores),

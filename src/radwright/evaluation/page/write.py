@@ -11,6 +11,7 @@ from pathlib import Path
 from radwright.data.files import atomic_file, output_errors
 from radwright.errors import ScoringError
 from radwright.evaluation.page.content import Page
+from radwright.evaluation.page.faithfulness import clues_section, oracle_alarm
 from radwright.evaluation.page.groups import groups_section
 from radwright.evaluation.page.html import Html, join, tag
 from radwright.evaluation.page.sections import (
@@ -54,6 +55,7 @@ def render_page(page: Page) -> str:
     parts = {
         "scores": scores_section(page),
         "findings": findings_section(page),
+        "clues": clues_section(page.scores),
         "groups": groups_section(page),
         "training": curve_section(page.curve),
         "run": run_section(page),
@@ -65,6 +67,7 @@ def render_page(page: Page) -> str:
         heading(page, parts),
         tag(
             "main",
+            oracle_alarm(page.scores),
             alarm(variety),
             silence_alarm(page.scores),
             at_a_glance(page, variety),

@@ -132,6 +132,28 @@ class Trrg(Alignment):
         seeds = batch.seeds_B.tolist()
         return noisy(clues, seeds, dropout=self.config.clue_dropout, false_clue=self.config.false_clue)
 
+    @property
+    def findings(self) -> dict[str, str | None]:
+        """See ``radwright.types.ClueTelling``."""
+        return {disease.name: disease.finding for disease in self.bank.diseases}
+
+    def policy(self, name: PolicyName, *, seed: int = 0) -> Policy:
+        """See ``radwright.types.ClueTelling``."""
+        return make_policy(name, max_clues=self.config.max_clues, seed=seed)
+
+    def told(self, batch: Batch) -> list[dict[str, float]]:
+        """See ``radwright.types.ClueTelling``; the images go through the encoder for it.
+
+        Raises:
+            StudyError: a study has no view.
+        """
+        clues = self._clues_of(batch, self._see_all(batch))
+        rows = zip(clues.keep_BM.tolist(), clues.probability_BM.tolist(), strict=True)
+        return [
+            {name: p for name, is_told, p in sorted(zip(self.diseases, kept, probabilities, strict=True)) if is_told}
+            for kept, probabilities in rows
+        ]
+
     # --- the prompt ---------------------------------------------------------------------------------------------
 
     def prompt(self, batch: Batch) -> Prompted:

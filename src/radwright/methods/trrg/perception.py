@@ -132,13 +132,13 @@ class Given:
         return Clues(keep_BM, probability_BM)
 
 
-def make_policy(name: PolicyName, *, max_clues: int) -> Policy:
-    """The policy of a name."""
+def make_policy(name: PolicyName, *, max_clues: int, seed: int = 0) -> Policy:
+    """The policy of a name; ``seed`` is that of the one that draws."""
     policies: dict[str, Policy] = {
         "threshold": Threshold(max_clues),
         "topk": TopK(max_clues),
         "all": AllDiseases(),
-        "random": RandomClues(max_clues),
+        "random": RandomClues(max_clues, seed),
         "none": NoClues(),
     }
     return policies[name]
