@@ -91,6 +91,7 @@ def one_step(out: Path, shares: Sequence[Sequence[int]], settings: dict[str, Any
     gradients = {name: p.grad for name, p in objective.named_parameters() if p.grad is not None}
     total = engine.sum(sums.tolist())
     torch.save({"gradients": gradients, "counts": counts, "sums": dict(zip(names, total, strict=True))}, out)
+    del wrapped, loss, sums
     engine.close()
 
 

@@ -211,7 +211,10 @@ class Engine:
                 dist.broadcast(buffer, src=0)
 
     def close(self) -> None:
-        """Leave the group of processes; nothing of the engine may be used afterwards."""
+        """Leave the group of processes; nothing of the engine may be used afterwards.
+
+        Let go of what ``wrap`` gave before: when that is taken down after the group, a rank may wait for ever.
+        """
         if self.num_ranks > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
