@@ -234,7 +234,7 @@ def test_a_column_counts_even_where_the_bank_names_no_finding(tmp_path: Path) ->
     [
         ("", "no column has the name of a disease"),
         (HEAD, "has no row below its head"),
-        ("id,Cardiomegali\ns0,1\n", r"did you mean 'Cardiomegali'.*it has: Cardiomegali"),
+        ("id,Cardiomegali\ns0,1\n", r"'Cardiomegali' \(did you mean 'Cardiomegaly'.*it has: Cardiomegali"),
         ("id\ns0\n", "none besides the first"),
         (HEAD + "s0,1,0\ns1,0,2\n", r"labels.csv:3: column 'Cardiomegaly' holds '2'; give 1 \(present\)"),
         (HEAD + "s0,nan,0\n", "labels.csv:2: column 'Edema' holds 'nan'"),

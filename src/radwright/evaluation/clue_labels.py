@@ -149,7 +149,7 @@ def _places(path: Path, head: Sequence[str], bank: ClueBank) -> dict[str, int]:
         raise ScoringError(f"{path}: has the column {twice!r} more than once; leave one")
     places = {name: 1 + names.index(name) for name in bank.names if name in names}
     if not places:
-        hint = next((found for name in bank.names if (found := near(name, names))), "")
+        hint = next((f"; {name!r}{found}" for name in names if (found := near(name, bank.names))), "")
         raise ScoringError(
             f"{path}: no column has the name of a disease of the bank ({', '.join(bank.names)}){hint}; "
             f"it has: {', '.join(names) or 'none besides the first'}"

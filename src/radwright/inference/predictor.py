@@ -78,10 +78,22 @@ class Predictor(StudyReader):
             raise CheckpointError(f"{self.checkpoint.path}: {type(model).__name__} is told no clues")
         for chunk in self._loaded(studies):
             readable = [views for views in chunk if not isinstance(views, Skipped)]
-            with torch.inference_mode():
-                clues = iter(model.told(self._batch(readable)) if readable else ())
+            clues = iter(self._told(readable))
             for views in chunk:
-                yield views if isinstance(views, Skipped) else (views.study_id, next(clues))
+                yield views if isinstance(views, Skipped) else next(clues)
+
+    def _told(self, readable: Sequence[LoadedStudy]) -> list[tuple[str, dict[str, float]] | Skipped]:
+        """Clues of a batch; where the network fails on it, of each study alone, so that one costs no other its own."""
+        if not readable:
+            return []
+        try:
+            with torch.inference_mode():
+                told = self.checkpoint.model.told(self._batch(readable))
+        except StudyError as error:
+            if len(readable) == 1:
+                return [Skipped(readable[0].study_id, str(error))]
+            return [outcome for views in readable for outcome in self._told([views])]
+        return [(views.study_id, clues) for views, clues in zip(readable, told, strict=True)]
 
     def image_features(self, studies: Iterable[Study]) -> Iterator[tuple[str, FloatArray] | Skipped]:
         """(study id, its image features (C,)) or the reason for none per study, in order.
