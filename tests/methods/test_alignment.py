@@ -274,6 +274,16 @@ def test_a_rare_disease_is_told_of_no_more_studies_than_have_it() -> None:
     assert sum(number / 40 > (threshold or 0) for number in range(40)) == 2
 
 
+def test_a_disease_that_is_not_perceived_is_not_told_of_everybody() -> None:
+    objective = contrast(min_positives=3)
+    names = objective.model.bank.names
+    # Every tenth study has it, whatever the probability: the best F1 would be to tell it of all.
+    rows = [([number / 40] * len(names), tuple([int(number % 10 == 2)] * len(names))) for number in range(40)]
+    objective.conclude([rows])
+    [threshold] = {disease.threshold for disease in objective.model.bank.diseases}
+    assert 1 <= sum(number / 40 > (threshold or 0) for number in range(40)) <= 8
+
+
 def test_the_objective_learns_which_sentence_belongs_to_which_image() -> None:
     objective = contrast()
     optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)

@@ -58,6 +58,17 @@ def test_a_smaller_beta_chooses_no_more_and_the_best_f_beta(studies: list[tuple[
     assert all(f_beta(threshold) >= f_beta(other) - 1e-12 for other in [-1.0, *((np.arange(8) - 0.5) / 7)])
 
 
+@given(STUDIES, st.integers(0, 12))
+def test_no_more_are_chosen_than_asked_for(studies: list[tuple[int, bool]], most: int) -> None:
+    scores, present = arrays(studies)
+    threshold = best_threshold(scores, present, most=most)
+    if threshold is None:
+        return
+    assert (scores > threshold).sum() <= most
+    others = [other for other in [-1.0, *((np.arange(9) - 0.5) / 7)] if (scores > other).sum() <= most]
+    assert all(f1(scores > threshold, present) >= f1(scores > other, present) - 1e-12 for other in others)
+
+
 def test_of_equal_thresholds_the_one_that_chooses_fewest_is_taken() -> None:
     scores, present = np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False])
     # choosing 1 or 3 gives 2/3 and 4/5; choosing 0.9 alone of two equals:

@@ -48,7 +48,9 @@ def f1(chosen: BoolArray, present: BoolArray) -> float:
     return 2 * int((chosen & present).sum()) / total if total else 0.0
 
 
-def best_threshold(scores: FloatArray, present: BoolArray, *, beta: float = 1.0) -> float | None:
+def best_threshold(
+    scores: FloatArray, present: BoolArray, *, beta: float = 1.0, most: int | None = None
+) -> float | None:
     """The threshold theta whose choice ``score > theta`` has the highest F-beta, midway between two scores.
 
     F-beta = (1 + beta^2) right / (chosen + beta^2 present). Of equals the highest is taken (the fewest chosen).
@@ -57,6 +59,7 @@ def best_threshold(scores: FloatArray, present: BoolArray, *, beta: float = 1.0)
         scores: (n,) finite.
         present: (n,).
         beta: how many times as much recall weighs as precision.
+        most: at most so many studies are chosen, if need be none; None: any number.
 
     Returns:
         None where no study has the finding, or none lacks it: nothing can be learnt then.
@@ -67,6 +70,10 @@ def best_threshold(scores: FloatArray, present: BoolArray, *, beta: float = 1.0)
     ranked, hits = scores[order], np.cumsum(present[order])
     ends = np.flatnonzero(np.diff(ranked, append=-np.inf))
     values = hits[ends] / (ends + 1 + beta**2 * hits[-1])
+    if most is not None:
+        values = values[ends < most]
+    if not len(values):
+        return matched_threshold(scores, 0)
     place = int(np.argmax(values))
     last = ends[place]
     below = ranked[last + 1] if last + 1 < len(ranked) else ranked[last] - 2 * abs(ranked[last]) - 1e-6
