@@ -7,7 +7,7 @@ from importlib import resources
 
 _FILES = (
     *("ontology.toml", "lexicon.toml", "ontology.py", "lexicon.py", "tokens.py", "sentence.py", "clauses.py"),
-    *("details.py", "reader.py", "labels.py"),
+    *("details.py", "reader.py", "labels.py", "signature.py"),
 )
 """Everything that a label can depend on."""
 
