@@ -45,7 +45,7 @@ class TeacherForcing(nn.Module):
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Number of target tokens: every token of a report but its BOS."""
-        return {"report": float((_lengths(batch) - 1).sum())}
+        return {"report": float((report_lengths(batch) - 1).sum())}
 
     def observed(self) -> dict[str, float]:
         """What the model wants logged beside the loss: the gates of its interventions, where it has any."""
@@ -54,7 +54,7 @@ class TeacherForcing(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Summed cross-entropy over the targets."""
-        lengths_B = _lengths(batch)
+        lengths_B = report_lengths(batch)
         assert batch.token_ids_BT is not None
         logits_BTU = self.model(self._with_hidden_words(batch))
         targets_BT = batch.token_ids_BT[:, 1:]
@@ -79,8 +79,8 @@ class TeacherForcing(nn.Module):
         return replace(batch, token_ids_BT=ids_BT.masked_fill(hidden_BT, pad_id))
 
 
-def _lengths(batch: Batch) -> Tensor:
-    """Lengths of the reports, (B,).
+def report_lengths(batch: Batch) -> Tensor:
+    """Lengths of the reports, (B,), all at least 2.
 
     Raises:
         ValueError: the batch was made without a tokenizer.

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from radwright.config import Config
 from radwright.types import ViewPosition
+
+_SLOTS = {"view": "{image}", "clues": "{clues}", "indication": "{indication}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +41,12 @@ class PromptConfig(Config):
     answer: str = "Report:"
     """What the report follows on."""
 
-    @field_validator("view")
+    @field_validator("view", "clues", "indication")
     @classmethod
-    def _has_image(cls, value: str) -> str:
-        if value.count("{image}") != 1:
-            raise ValueError("must hold the slot {image} once")
-        return value
-
-    @field_validator("clues")
-    @classmethod
-    def _has_clues(cls, value: str) -> str:
-        if value and value.count("{clues}") != 1:
-            raise ValueError("must hold the slot {clues} once, or be empty")
-        return value
-
-    @field_validator("indication")
-    @classmethod
-    def _has_indication(cls, value: str) -> str:
-        if value and value.count("{indication}") != 1:
-            raise ValueError("must hold {indication} once, or be empty")
+    def _has_its_slot(cls, value: str, info: ValidationInfo) -> str:
+        slot = _SLOTS[info.field_name or ""]
+        if value.count(slot) != 1 and (value or info.field_name == "view"):
+            raise ValueError(f"must hold {slot} once" + ("" if info.field_name == "view" else ", or be empty"))
         return value
 
     def pieces(self, positions: Sequence[ViewPosition], indication: str) -> list[str | Slot]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from radwright.nn.attention import MultiHeadAttention, additive, linear
 
 START_GATE = 0.1
-"""At 0 the gates never opened in 200 steps."""
+"""At 0 the attention behind a gate would get no gradient."""
 REGIONS_PER_SIDE = 2
 
 

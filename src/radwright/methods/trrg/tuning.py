@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from radwright.config import Config
 from radwright.errors import ConfigError, StudyError
+from radwright.methods.objectives import report_lengths
 from radwright.methods.trrg.model import Trrg
 from radwright.methods.trrg.sentences import report_signature
 from radwright.nn.attention import linear
@@ -100,7 +101,7 @@ class CluedReport(nn.Module):
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Target tokens, and per consistency term the known labels (studies for ``embedding``)."""
-        counts = {"report": float((_lengths(batch) - 1).sum())}
+        counts = {"report": float((report_lengths(batch) - 1).sum())}
         known = float(self._labels(batch)[1].sum()) if self.config.consistency == "labels" else float(len(batch))
         return counts | {name: known for name in self.weights if name != "report"}
 
@@ -112,7 +113,7 @@ class CluedReport(nn.Module):
         """Summed losses by term."""
         assert batch.token_ids_BT is not None
         logits_BTU, states_BTE, prompted = self.model.teach(batch)
-        targets_BT, lengths_B = batch.token_ids_BT[:, 1:], _lengths(batch)
+        targets_BT, lengths_B = batch.token_ids_BT[:, 1:], report_lengths(batch)
         # By length, never by id: PAD may be EOS.
         real_BT = torch.arange(targets_BT.shape[1], device=targets_BT.device) < (lengths_B - 1).unsqueeze(1)
         sums = {"report": F.cross_entropy(_wide(logits_BTU[real_BT]), targets_BT[real_BT], reduction="sum")}
@@ -162,18 +163,3 @@ def bernoulli_kl(fixed: Tensor, moving: Tensor) -> Tensor:
 def _wide(numbers: Tensor) -> Tensor:
     """In float32 at least: sums of losses in half precision drown."""
     return numbers if numbers.dtype == torch.float64 else numbers.float()
-
-
-def _lengths(batch: Batch) -> Tensor:
-    """Lengths of the reports (B,), all at least 2.
-
-    Raises:
-        ValueError: the batch was made without a tokenizer.
-        StudyError: a study has no report.
-    """
-    if batch.lengths_B is None:
-        raise ValueError("objective clued_report: needs reports")
-    if not bool((has_report_B := batch.has_report_B).all()):
-        study_id = batch.study_ids[int(has_report_B.int().argmin())]
-        raise StudyError(f"study {study_id}: has no report to learn from; leave it out")
-    return batch.lengths_B
