@@ -40,9 +40,9 @@ class Constraints:
         ids = tuple(sorted(set(suppressed_ids) - {eos_id}))
         return cls(eos_id, ids, config.min_tokens, config.no_repeat_ngram)
 
-    def check_vocabulary(self, vocabulary_size: int) -> None:
-        """Raise ConfigError when an id lies outside the model's vocabulary."""
-        for id_ in (self.eos_id, *self.suppressed_ids):
+    def check_vocabulary(self, vocabulary_size: int, given: Iterable[int] = ()) -> None:
+        """Raise ConfigError when one of these ids or of those ``given`` lies outside the model's vocabulary."""
+        for id_ in (self.eos_id, *self.suppressed_ids, *given):
             if not 0 <= id_ < vocabulary_size:
                 raise ConfigError(
                     f"token id {id_} is outside the model's vocabulary of {vocabulary_size}: "

@@ -9,7 +9,7 @@ tokens of a report, N length of the n-best list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from radwright.decoding.choosers import CHOOSERS, Choice, Chooser
 from radwright.decoding.config import DecodingConfig
 from radwright.decoding.constraints import Constraints
 from radwright.decoding.ranking import NBest, Ranking
-from radwright.errors import StudyError
+from radwright.errors import ConfigError, StudyError
 from radwright.types import Batch, Decodable
 
 # A log-probability this far above 0 is no rounding: the early stop would not be exact.
@@ -83,6 +83,7 @@ class Progress:
         sums_CW: summed log-probabilities, minus infinity where there is no live beam.
         best: the best complete reports of each of the C studies.
         drafts: row of the batch -> its report, for studies that left.
+        beginnings: per row of the batch the tokens that its report must begin with; empty where nothing is given.
     """
 
     state: Any
@@ -94,6 +95,7 @@ class Progress:
     sums_CW: Tensor
     best: NBest
     drafts: Mapping[int, Hypothesis] = field(default_factory=dict)
+    beginnings: tuple[tuple[int, ...], ...] = ()
 
 
 def generate(
@@ -104,6 +106,7 @@ def generate(
     bos_id: int,
     eos_id: int,
     suppressed_ids: Iterable[int] = (),
+    beginnings: Sequence[Sequence[int]] | None = None,
 ) -> list[Hypothesis]:
     """Write a report for every study of a batch; the same as for each study alone.
 
@@ -114,18 +117,23 @@ def generate(
         bos_id: the token that starts a report.
         eos_id: the token that ends it; may equal ``bos_id`` (released vocabularies).
         suppressed_ids: never generated (PAD, BOS, UNK); ``eos_id`` among them is let through.
+        beginnings: per study the tokens that its report begins with, without BOS and EOS; they count in its score,
+            as the model finds them, and in its length. No constraint applies to them.
 
     Returns:
         B hypotheses in the batch's order.
 
     Raises:
-        ConfigError: an id lies outside the model's vocabulary.
+        ConfigError: an id lies outside the model's vocabulary; beginnings that are not one per study, hold EOS or
+            leave no room for a token.
         StudyError: the model's output for a study is NaN, above 0, or leaves no token to go on with.
     """
     rules = Rules.build(config, bos_id=bos_id, eos_id=eos_id, suppressed_ids=suppressed_ids)
     if len(batch) == 0:
         return []
     progress = begin(model, batch, rules)
+    if beginnings is not None:
+        progress = replace(progress, beginnings=_checked(beginnings, len(batch), rules))
     while progress.rows:
         progress = advance(model, progress, rules)
     return [progress.drafts[row] for row in range(len(batch))]
@@ -159,8 +167,11 @@ def advance(model: Decodable, progress: Progress, rules: Rules) -> Progress:
     """
     log_probs_CWU, state = model.step(progress.state, progress.last_CW)
     if progress.num_tokens == 0:
-        rules.constraints.check_vocabulary(log_probs_CWU.shape[-1])
+        given = (id_ for beginning in progress.beginnings for id_ in beginning)
+        rules.constraints.check_vocabulary(log_probs_CWU.shape[-1], given)
     scores = rules.constraints.apply(log_probs_CWU, progress.tokens_CWT[..., : progress.num_tokens])
+    if any(len(beginning) > progress.num_tokens for beginning in progress.beginnings):
+        scores = _as_given(progress, scores, log_probs_CWU)
     choice = rules.chooser(scores, progress.sums_CW, progress.study_ids, progress.num_tokens)
 
     before_CX = progress.sums_CW.gather(1, choice.parents_CX)
@@ -199,6 +210,31 @@ def advance(model: Decodable, progress: Progress, rules: Rules) -> Progress:
     )
     unmoved = all(same) and choice.parents_CX.shape[1] == progress.sums_CW.shape[1]
     return _release(model, grown, choice, certain, unmoved=unmoved)
+
+
+def _checked(beginnings: Sequence[Sequence[int]], num_studies: int, rules: Rules) -> tuple[tuple[int, ...], ...]:
+    """The beginnings as they are kept."""
+    if len(beginnings) != num_studies:
+        raise ConfigError(f"beginnings: {len(beginnings)} for {num_studies} studies; give one each, empty for none")
+    for beginning in beginnings:
+        if rules.eos_id in beginning:
+            raise ConfigError(f"beginnings: {list(beginning)} holds the end of a report ({rules.eos_id})")
+        if len(beginning) >= rules.longest:
+            raise ConfigError(
+                f"beginnings: {len(beginning)} tokens leave no room for one more (max_tokens {rules.longest})"
+            )
+    return tuple(tuple(beginning) for beginning in beginnings)
+
+
+def _as_given(progress: Progress, scores_CWU: Tensor, log_probs_CWU: Tensor) -> Tensor:
+    """Scores in which the next token of a study's beginning is the only one left."""
+    scores_CWU = scores_CWU.clone()
+    for place, row in enumerate(progress.rows):
+        if progress.num_tokens < len(progress.beginnings[row]):
+            token = progress.beginnings[row][progress.num_tokens]
+            scores_CWU[place] = -torch.inf
+            scores_CWU[place, :, token] = log_probs_CWU[place, :, token].to(scores_CWU.dtype)
+    return scores_CWU
 
 
 def is_certain(ranking: Ranking, live_CW: Tensor, best: NBest, num_tokens: int, longest: int) -> Tensor:

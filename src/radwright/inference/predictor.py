@@ -176,6 +176,7 @@ def draft_batch(
     batch: Batch,
     decoding: DecodingConfig,
     frequency: DocumentFrequency | None = None,
+    beginnings: Sequence[Sequence[int]] | None = None,
 ) -> list[Report]:
     """Reports for a batch that is on the model's device already.
 
@@ -185,6 +186,7 @@ def draft_batch(
         batch: B studies.
         decoding: how to read reports out.
         frequency: of n-grams in the train reports; only a consensus asks for it.
+        beginnings: per study the tokens that its draft begins with (see ``generate``).
 
     Raises:
         ConfigError: a consensus weighs rare n-grams and there is no ``frequency``.
@@ -197,13 +199,13 @@ def draft_batch(
             "decoding.strategy: this checkpoint does not know how rare n-grams are in its train reports "
             "(document_frequency.json); say strategy.rarity=0, or decode otherwise"
         )
-    hypotheses = generate(model, batch, decoding, **special_ids(tokenizer))
+    hypotheses = generate(model, batch, decoding, **special_ids(tokenizer), beginnings=beginnings)
     if isinstance(strategy, Consensus):
         known = frequency or DocumentFrequency(1, Counter())
         voters = [_pool(hypothesis) for hypothesis in hypotheses]
         if strategy.num_candidates:
             drawn = decoding.model_copy(update={"strategy": _candidates(strategy)})
-            hypotheses = generate(model, batch, drawn, **special_ids(tokenizer))
+            hypotheses = generate(model, batch, drawn, **special_ids(tokenizer), beginnings=beginnings)
         hypotheses = [
             _consensus(_pool(hypothesis), votes, tokenizer, known, strategy.rarity)
             for hypothesis, votes in zip(hypotheses, voters, strict=True)
