@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from trrg_toy import SIDE, Letters, toy_batch, values
 
 from radwright.decoding.config import DecodingConfig
 from radwright.decoding.generate import generate
@@ -29,34 +28,16 @@ from radwright.methods.trrg.perception import (
 from radwright.methods.trrg.tuning import CluedReport, CluedReportConfig
 from radwright.training.optim import freeze, train_mode
 from radwright.types import Batch, TrainReport
+from trrg_toy import SIDE, Letters, tiny_trrg, toy_batch
 
 pytest.importorskip("transformers")
 
-LANGUAGE = {"dim": 24, "num_layers": 2, "num_heads": 2, "hidden_dim": 24, "dropout": 0.0}
 BIG_BANK = ClueBank(
     diseases=tuple(
         Disease(name=f"disease {n:02}", present=(f"thing {n}.",), absent=(f"no thing {n}.",), clue=f"thing {n}")
         for n in range(40)
     )
 )
-
-
-def tiny_trrg(tokenizer: Any = None, **changes: Any) -> Trrg:
-    torch.manual_seed(5)
-    prompt = {
-        "opening": "x ",
-        "view": "{position[0]}".replace("{position[0]}", "v") + "<{image}>",
-        "clues": "c<{clues}>",
-    }
-    prompt |= {"indication": "i:{indication} ", "answer": "r:"}
-    fields = {"language": LANGUAGE, "prompt": prompt, "interaction_dim": 16, "num_interaction_heads": 2}
-    config = TrrgConfig.parse(values(**fields, **changes), where="test")
-    model = Trrg(config, tokenizer or Letters(), SIDE).double().eval()
-    for layer in model.interaction.layers:  # wide open, so that nothing is hidden behind a small gate
-        torch.nn.init.constant_(layer.clue_gate, 0.8)  # type: ignore[arg-type]
-        torch.nn.init.constant_(layer.patch_gate, 0.8)  # type: ignore[arg-type]
-        torch.nn.init.normal_(layer.patch_feed_forward.down.weight, std=0.1)  # type: ignore[union-attr,arg-type]
-    return model
 
 
 def with_reports(batch: Batch, texts: list[str], tokenizer: Any = None) -> Batch:

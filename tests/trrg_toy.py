@@ -11,9 +11,11 @@ import torch
 
 from radwright.methods.trrg.alignment import Alignment, AlignmentConfig
 from radwright.methods.trrg.contrast import SentenceContrast, SentenceContrastConfig
+from radwright.methods.trrg.model import Trrg, TrrgConfig
 from radwright.types import Batch
 
 SIDE = 32
+LANGUAGE = {"dim": 24, "num_layers": 2, "num_heads": 2, "hidden_dim": 24, "dropout": 0.0}
 REPORTS = (
     "The heart is enlarged. No pleural effusion. No pneumothorax. Lungs are clear.",
     "Heart size is normal. No pleural effusion. There is a small right pneumothorax.",
@@ -53,6 +55,24 @@ def values(**changes: Any) -> dict[str, Any]:
 def tiny_alignment(**changes: Any) -> Alignment:
     torch.manual_seed(3)
     return Alignment(AlignmentConfig.parse(values(**changes), where="test"), Letters(), SIDE).double()
+
+
+def tiny_trrg(tokenizer: Any = None, **changes: Any) -> Trrg:
+    torch.manual_seed(5)
+    prompt = {
+        "opening": "x ",
+        "view": "{position[0]}".replace("{position[0]}", "v") + "<{image}>",
+        "clues": "c<{clues}>",
+    }
+    prompt |= {"indication": "i:{indication} ", "answer": "r:"}
+    fields = {"language": LANGUAGE, "prompt": prompt, "interaction_dim": 16, "num_interaction_heads": 2}
+    config = TrrgConfig.parse(values(**fields, **changes), where="test")
+    model = Trrg(config, tokenizer or Letters(), SIDE).double().eval()
+    for layer in model.interaction.layers:  # wide open, so that nothing is hidden behind a small gate
+        torch.nn.init.constant_(layer.clue_gate, 0.8)  # type: ignore[arg-type]
+        torch.nn.init.constant_(layer.patch_gate, 0.8)  # type: ignore[arg-type]
+        torch.nn.init.normal_(layer.patch_feed_forward.down.weight, std=0.1)  # type: ignore[union-attr,arg-type]
+    return model
 
 
 def toy_batch(numbers: Sequence[int], *, num_views: int = 2, **given: Any) -> Batch:
