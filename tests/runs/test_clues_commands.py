@@ -146,6 +146,30 @@ def test_clues_are_the_networks_own_probabilities(
     assert [clue["disease"] for clue in found if not clue["calibrated"]] == ["Pneumonia"]
 
 
+@pytest.mark.parametrize("policy", ["threshold", "topk", "none"])
+def test_a_checkpoint_that_writes_marks_what_it_would_be_told(
+    policy: str, images: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    bank = default_bank().with_thresholds(dict.fromkeys(default_bank().names, 0.4))
+    language = {"dim": 16, "num_layers": 1, "num_heads": 2, "hidden_dim": 16}
+    model = {"backbone": BACKBONE, "text_encoder": TEXT, "contrast_dim": 12, "bank": bank.plain(), "language": language}
+    model |= {"interaction_dim": 16, "num_interaction_heads": 2, "policy": policy, "max_clues": 2, "min_auc": None}
+    config = CheckpointConfig(method="trrg", model=model, image=ImageConfig(size_px=32))
+    save_checkpoint(tmp_path / "best", config, build_model("trrg", model, WORDS, config.image), WORDS, {"seed": 0})
+    assert run("clues", tmp_path / "best", images / "i00.png", images / "i01.png", "--json", "--threads", 1) == 0
+    loaded = load_checkpoint(tmp_path / "best")
+    number = {"threshold": 2, "topk": 2, "none": 0}[policy]
+    for study in as_json(capsys)["studies"]:
+        batch = make_batch(
+            [Study(study["study_id"], (View(ImageOnDisk(images / f"{study['study_id']}.png")),))], loaded.config.image
+        )
+        [told] = loaded.model.told(batch)
+        assert {clue["disease"] for clue in study["clues"] if clue["chosen"]} == set(told)
+        assert len(told) == number
+
+
 def test_clues_as_a_table(checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("clues", checkpoint, images / "i00.png", images / "i01.png", images / "i05.png", "--threads", 1) == 0
     said = capsys.readouterr().out

@@ -30,7 +30,8 @@ def clues(
 ) -> None:
     """Perceive the diseases of a checkpoint's bank, or of another one, in images.
 
-    A disease above its threshold is a clue. For research: a clue is a guess that helps to write a draft, no diagnosis.
+    Clues are what the checkpoint would be told of the image, by its own policy: as a rule every disease above its
+    threshold. For research: a clue is a guess that helps to write a draft, no diagnosis.
     """
     from rich.console import Console
 
@@ -49,7 +50,7 @@ def clues(
             skipped.append(outcome)
             continue
         study_id, probability_M = outcome
-        found = sorted_clues(perceiver.bank, probability_M)
+        found = sorted_clues(perceiver.bank, probability_M, perceiver.chosen(study_id, probability_M))
         perceived.append({"study_id": study_id, "clues": [clue.plain() for clue in found]})
         if not as_json:
             console.print(_table(study_id, found))

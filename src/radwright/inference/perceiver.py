@@ -19,6 +19,7 @@ from radwright.methods.trrg.clue_bank import ClueBank
 from radwright.types import ClueGuided, Skipped, Study
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 
 class Perceiver(StudyReader):
@@ -65,6 +66,17 @@ class Perceiver(StudyReader):
                 rows = iter(probability_BM.double().cpu().numpy())
             for views in chunk:
                 yield views if isinstance(views, Skipped) else _checked(views.study_id, next(rows))
+
+    def chosen(self, study_id: str, probability_M: FloatArray) -> BoolArray:
+        """Bool (M,): what the network would be told of a study with these probabilities.
+
+        By its own policy where it writes from clues; stage 1, which has none, takes every disease above its threshold.
+        """
+        policy = getattr(self.checkpoint.model, "choose", None)
+        if policy is None:
+            return probability_M > np.array(self.bank.thresholds)
+        told: BoolArray = policy([study_id], torch.from_numpy(probability_M[None]), self.bank).keep_BM[0].numpy()
+        return told
 
 
 def _checked(study_id: str, probability_M: FloatArray) -> tuple[str, FloatArray] | Skipped:

@@ -23,7 +23,7 @@ from radwright.evaluation.clues import MIN_POSITIVES, ClueEvaluation, evaluate_c
 from radwright.evaluation.page.clues import CluePage, write_clue_page
 from radwright.evaluation.reports import name_some, read_reports
 from radwright.inference.checkpoint import load_checkpoint
-from radwright.inference.perceiver import FloatArray, Perceiver
+from radwright.inference.perceiver import BoolArray, FloatArray, Perceiver
 from radwright.methods.trrg.clue_bank import ClueBank, read_bank
 from radwright.runs.drafting import ShowProgress, StoredStudies, choose_device, set_threads
 from radwright.runs.outputs import claimed, write_json
@@ -62,28 +62,26 @@ class PerceivedClue:
         probability: in [0, 1].
         threshold: above which it is a clue.
         calibrated: False where the threshold is 0.5 for want of a calibrated one.
+        chosen: whether it is a clue (``Perceiver.chosen``).
     """
 
     disease: str
     probability: float
     threshold: float
     calibrated: bool
-
-    @property
-    def chosen(self) -> bool:
-        """Whether it is a clue."""
-        return self.probability > self.threshold
+    chosen: bool
 
     def plain(self) -> dict[str, Any]:
         """As JSON-able values."""
         return {name: getattr(self, name) for name in ("disease", "probability", "threshold", "calibrated", "chosen")}
 
 
-def sorted_clues(bank: ClueBank, probability_M: FloatArray) -> list[PerceivedClue]:
+def sorted_clues(bank: ClueBank, probability_M: FloatArray, chosen_M: BoolArray) -> list[PerceivedClue]:
     """Every disease of the bank by probability minus threshold, the surest first; equals by name."""
+    columns = zip(bank.diseases, probability_M, bank.thresholds, chosen_M, strict=True)
     clues = [
-        PerceivedClue(disease.name, float(probability), threshold, disease.threshold is not None)
-        for disease, probability, threshold in zip(bank.diseases, probability_M, bank.thresholds, strict=True)
+        PerceivedClue(disease.name, float(probability), threshold, disease.threshold is not None, bool(chosen))
+        for disease, probability, threshold, chosen in columns
     ]
     return sorted(clues, key=lambda clue: (clue.threshold - clue.probability, clue.disease))
 
