@@ -293,6 +293,10 @@ def test_an_oracle_needs_leave_reads_the_reports_and_is_marked_everywhere(
             stated = zip(findings, signature(read_report(reports[name]), findings), strict=True)
             assert row["clues"] == {finding: 0.95 for finding, status in stated if status == 1}
     assert any(clues(drafts).values())
+    asked = [str(drafts), "--references", str(store / "reports.jsonl"), "--split", "test", "--resamples", "10"]
+    assert run("score", *asked, "--json", tmp_path / "s.json") == 0
+    assert json.loads((tmp_path / "s.json").read_text())["notes"][0] == f"drafts.jsonl: {ORACLE}"
+    capsys.readouterr()
     scores = json.loads((out / "scores.json").read_text())
     assert scores["clues"]["policy"] == "oracle"
     assert scores["notes"][0].startswith(ORACLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,10 @@ def compare(
         raise ScoringError(f"{first}: is given as A and as B; give two systems' files of drafts")
     chosen = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     prepare_outputs((json_out,), (first, second, references, train))
-    reference_file = read_reports(references)
+    first_file, second_file, reference_file = (read_reports(path) for path in (first, second, references))
     comparison = compare_texts(
-        read_reports(first).reports(),
-        read_reports(second).reports(),
+        first_file.reports(),
+        second_file.reports(),
         reference_file.reports(split),
         names=names or _names(first, second),
         convention=convention,
@@ -72,6 +73,7 @@ def compare(
         num_permutations=permutations,
         seed=seed,
     )
+    comparison = replace(comparison, notes=(*first_file.notes, *second_file.notes, *comparison.notes))
     if json_out is not None:
         _write(comparison, json_out)
     _show(comparison)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,22 +81,25 @@ def score(
 
     read = (predictions, references, train, constants_from, cider_from, *against)
     prepare_outputs((per_study, json_out), read)
-    reference_file = read_reports(references)
+    draft_file, reference_file = read_reports(predictions), read_reports(references)
+    other_files = {name: read_reports(path) for name, path in others.items()}
     choosing = read_reports(constants_from) if constants_from is not None else None
     evaluation = score_texts(
-        read_reports(predictions).reports(),
+        draft_file.reports(),
         reference_file.reports(split),
         convention=convention,
         train=None if train is None else read_reports(train).train_reports(),
         constants_from=None if choosing is None else choosing.choosing_reports(split),
         cider_from=None if cider_from is None else read_reports(cider_from).train_reports(),
-        against={name: read_reports(path).reports() for name, path in others.items()},
+        against={name: file.reports() for name, file in other_files.items()},
         priors=reference_file.priors(),
         allow_missing=allow_missing,
         weights=weights,
         num_resamples=resamples,
         seed=seed,
     )
+    told = [note for file in (draft_file, *other_files.values()) for note in file.notes]
+    evaluation = replace(evaluation, notes=(*told, *evaluation.notes))
     _write(evaluation, per_study, json_out)
     show(evaluation)
 

@@ -18,6 +18,12 @@ from typing import Any
 from radwright.errors import ScoringError, near
 from radwright.text.sections import names_prior
 
+GIVEN_CLUES = {
+    "oracle": "oracle clues: an upper bound, not a result",
+    "random": "random clues: a control",
+    "shuffled": "another study's clues: a control",
+}
+"""``clue_policy`` of drafts whose clues do not come from their own images -> what a reader must know of it."""
 _NAMED = 5
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _MAX_FIELD = 16 << 20
@@ -38,12 +44,14 @@ class ReportRow:
         split: the split that the file puts it in, if it says so.
         prior: whether there is an earlier examination to compare with, by the file's ``comparison`` (the section's
             text); None where it does not say.
+        clue_policy: how the clues came about that a draft was written from; None of a text without any.
     """
 
     study_id: str
     report: str
     split: str | None = None
     prior: bool | None = None
+    clue_policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,12 @@ class ReportFile:
             has = f"it has {', '.join(self.splits)}" if self.splits else "it names no splits: leave --split out"
             raise ScoringError(f"{self.path}: no study of split {split!r}{near(split, self.splits)}; {has}")
         return chosen
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of scores must know of these texts: drafts from clues that no image gave."""
+        policies = {row.clue_policy: None for row in self.rows if row.clue_policy in GIVEN_CLUES}
+        return tuple(f"{self.path.name}: {GIVEN_CLUES[str(policy)]}" for policy in policies)
 
     def priors(self) -> dict[str, bool | None]:
         """study_id -> whether there is an earlier examination to compare with; None where the file does not say."""
@@ -203,4 +217,5 @@ def _row(entry: Any, where: str, *, id_key: str, split: str | None) -> ReportRow
         split = str(entry["split"])
     comparison = entry.get("comparison")
     prior = names_prior(comparison) if isinstance(comparison, str) else None
-    return ReportRow(str(study_id), report, split, prior)
+    policy = entry.get("clue_policy")
+    return ReportRow(str(study_id), report, split, prior, policy if isinstance(policy, str) else None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from radwright.errors import ConfigError, near
+from radwright.evaluation.reports import GIVEN_CLUES
 from radwright.findings import read_report
 from radwright.findings.signature import signature
 from radwright.inference.predictor import Predictor
@@ -19,8 +20,7 @@ from radwright.types import ClueTelling, Skipped, Study
 POLICIES = ("threshold", "topk", "all", "random", "none", "shuffled", "oracle")
 ORACLE_PROBABILITY = 0.95
 """How sure a model is told to be of what the reports themselves say."""
-ORACLE_MARK = "oracle clues: an upper bound, not a result"
-_ORACLE_NOTE = f"{ORACLE_MARK} (the clues were read from the very reports that the drafts are held against)"
+_ORACLE_NOTE = f"{GIVEN_CLUES['oracle']} (the clues were read from the very reports that the drafts are held against)"
 _CONTROLS = {
     "random": "as many clues and as sure as perceived, each a disease drawn at random",
     "shuffled": "every study was told the clues of another study",
