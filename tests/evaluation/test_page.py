@@ -390,6 +390,16 @@ def test_parts_that_are_not_given_leave_nothing() -> None:
     assert render_page(nothing) == empty
 
 
+def test_the_clues_that_a_draft_was_written_from() -> None:
+    told = DraftedStudy("x", "Clear.", clues={"Edema": 0.25, "Lung <Lesion>": 0.75})
+    studies = (told, DraftedStudy("y", "Clear.", clues={}), DraftedStudy("z", "Clear."))
+    text = render_page(Page("t", studies=studies))
+    first, second, third = (article.split("</article>")[0] for article in text.split("<article")[1:])
+    assert first.index("Lung &lt;Lesion&gt;") < first.index("0.75") < first.index("Edema") < first.index("0.25")
+    assert "Clues told: none" in second
+    assert "Clues told" not in third
+
+
 def test_a_study_without_reference_findings_and_images() -> None:
     reader = Reader(render_page(Page("t", studies=(DraftedStudy("x", ""), DraftedStudy("y", "Clear.")))))
     text = reader.text()

@@ -55,6 +55,7 @@ class DraftedStudy:
         reading: both texts, read and held against one another; None where they were not read, or there is one only.
         score: summed log-probability of the draft, natural log.
         metrics: the study's own scores by name (``rouge_l``), for sorting; the first three stand in the row's head.
+        clues: disease -> probability, as the model was told before it wrote; None of a model without clues.
     """
 
     study_id: str
@@ -64,6 +65,7 @@ class DraftedStudy:
     reading: Reading | None = None
     score: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    clues: Mapping[str, float] | None = None
 
     @classmethod
     def of(cls, study: Study, row: Mapping[str, Any], reference: str, metrics: Mapping[str, float]) -> DraftedStudy:
@@ -76,6 +78,7 @@ class DraftedStudy:
             reading=read_both(reference, row["report"], prior=names_prior(study.section("comparison"))),
             score=row["score"],
             metrics=metrics,
+            clues=row.get("clues"),
         )
 
 

@@ -214,7 +214,7 @@ def _row(place: int, study: DraftedStudy, keys: Mapping[str, str], classes: Mapp
             _own_scores(values, keys),
         ),
         tag("div", *(_view(view, study.study_id) for view in study.views), class_="views") if study.views else None,
-        tag("div", *sides, class_="reports"),
+        tag("div", *sides, _told(study.clues), class_="reports"),
         _facts(reading),
         id=name,
         class_="study" if study.views else "study without-views",
@@ -291,6 +291,15 @@ def _marked(words: str, kind: Kind, notes: Sequence[str] = ()) -> Html:
     """Marked words: a sign and a line drawn by the style, and the judgement for those who do not see them."""
     spoken = f"[{_SIGNS[kind][1]}] "
     return tag("mark", tag("span", spoken, class_="spoken"), words, class_=kind.value, title="\n".join(notes) or None)
+
+
+def _told(clues: Mapping[str, float] | None) -> Html | None:
+    """The clues that the draft was written from, the surest first."""
+    if clues is None:
+        return None
+    surest = sorted(clues.items(), key=lambda clue: (-clue[1], clue[0]))
+    said = [tag("span", f"{name} ", number(probability, 2)) for name, probability in surest]
+    return tag("p", "Clues told: ", *(said or ["none"]), class_="told")
 
 
 def _facts(reading: Reading | None) -> Html | None:
