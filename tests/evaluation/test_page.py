@@ -396,7 +396,7 @@ def test_the_clues_that_a_draft_was_written_from() -> None:
     text = render_page(Page("t", studies=studies))
     first, second, third = (article.split("</article>")[0] for article in text.split("<article")[1:])
     assert first.index("Lung &lt;Lesion&gt;") < first.index("0.75") < first.index("Edema") < first.index("0.25")
-    assert "Clues told: none" in second
+    assert "Clues told: <span>none" in second
     assert "Clues told" not in third
 
 

@@ -299,7 +299,7 @@ def _told(clues: Mapping[str, float] | None) -> Html | None:
         return None
     surest = sorted(clues.items(), key=lambda clue: (-clue[1], clue[0]))
     said = [tag("span", f"{name} ", number(probability, 2)) for name, probability in surest]
-    return tag("p", "Clues told: ", *(said or ["none"]), class_="told")
+    return tag("p", "Clues told: ", *(said or [tag("span", "none")]), class_="told")
 
 
 def _facts(reading: Reading | None) -> Html | None:
