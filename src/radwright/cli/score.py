@@ -81,7 +81,7 @@ def score(
 
     read = (predictions, references, train, constants_from, cider_from, *against)
     prepare_outputs((per_study, json_out), read)
-    draft_file, reference_file = read_reports(predictions), read_reports(references)
+    reference_file, draft_file = read_reports(references), read_reports(predictions)
     other_files = {name: read_reports(path) for name, path in others.items()}
     choosing = read_reports(constants_from) if constants_from is not None else None
     evaluation = score_texts(
