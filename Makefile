@@ -35,7 +35,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/uv
-	$(INSTALL) --editable ".[train,metrics]"
+	$(INSTALL) --editable ".[train,metrics,learned]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv

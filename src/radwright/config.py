@@ -31,12 +31,20 @@ class Config(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            lines = [_explain(cls, problem) for problem in error.errors()]
+            problems = error.errors()
+            lines = [_explain(cls, problem) for problem in problems if not _follows(problem, problems)]
             raise ConfigError(f"{where}: " + "; ".join(lines)) from error
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values, ready for YAML or JSON."""
         return self.model_dump(mode="json")
+
+
+def _follows(problem: Any, problems: Iterable[Any]) -> bool:
+    """Whether a list is too short only because items of it cannot be used, which is said of them already."""
+    place = problem["loc"]
+    inner = (other["loc"] for other in problems if len(other["loc"]) > len(place))
+    return problem["type"] == "too_short" and any(loc[: len(place)] == place for loc in inner)
 
 
 def _explain(config: type[BaseModel], problem: Any) -> str:
@@ -46,6 +54,8 @@ def _explain(config: type[BaseModel], problem: Any) -> str:
         return f"unknown key {path!r}{near(str(problem['loc'][-1]), known)}"
     if problem["type"] == "missing":
         return f"{path!r} is required"
+    if problem["type"] == "too_short":
+        return f"{path} = {problem['input']!r}: at least {problem['ctx']['min_length']} must be given"
     return f"{path} = {problem['input']!r}: {problem['msg']}"
 
 
@@ -93,6 +103,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
+    if values is None:
+        raise ConfigError(f"{path}: is empty; a mapping of keys is expected")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a mapping of keys is expected, found {type(values).__name__}")
     return values

@@ -42,10 +42,11 @@ def demo(
         f"(precision {findings.micro.precision:.3f}, recall {findings.micro.recall:.3f})"
     )
     if result.cut_short:
+        longer = " ".join(f"stages.{place}.train.max_minutes=15" for place in result.cut_short)
         say(
             "NOTE: this machine was too slow or too busy: training was cut off by its time limit, so the drafts are "
             "worse than they should be. To train on from there: radwright demo --out "
-            f"{out} --method {method} stages.0.train.max_minutes=15"
+            f"{out} --method {method} {longer}"
         )
     if findings.micro.f1 <= findings.best_constant_f1:
         say("NOTE: these drafts do not beat a constant report: the model has not learnt to look at the images.")

@@ -16,7 +16,7 @@ from radwright.data.files import atomic_file
 from radwright.data.phantom import KINDS, finding_labels
 from radwright.data.prepare import PrepareConfig, prepare
 from radwright.data.store import REPORTS, PreparedStore
-from radwright.errors import ConfigError, TrainingError, near
+from radwright.errors import ConfigError, TrainingError, near, require
 from radwright.evaluation import page
 from radwright.evaluation.findings import FindingTable, finding_table
 from radwright.evaluation.predict import draft_to_file
@@ -38,15 +38,19 @@ class DemoMethod:
     Attributes:
         recipe: file in ``recipes/quickstart``.
         network: what it is, for the page.
+        needs: libraries of the extra ``learned``.
     """
 
     recipe: str
     network: str
+    needs: tuple[str, ...] = ()
 
 
 METHODS: Mapping[str, DemoMethod] = {
     "cmcrl": DemoMethod("phantom.yaml", "A small encoder-decoder"),
-    "trrg": DemoMethod("phantom_trrg.yaml", "A small language model told of disease clues"),
+    "trrg": DemoMethod(
+        "phantom_trrg.yaml", "A small language model told of disease clues", ("tokenizers", "transformers")
+    ),
 }
 
 
@@ -58,14 +62,14 @@ class DemoResult:
         page: the HTML page.
         evaluation: n-gram scores with intervals and trivial baselines.
         findings: what the drafts assert against what the phantom put into the images.
-        cut_short: whether training reached its time limit before its last step.
+        cut_short: places of the stages that reached their time limit before their last step.
         seconds: phase -> wall-clock seconds.
     """
 
     page: Path
     evaluation: Evaluation
     findings: FindingTable
-    cut_short: bool = False
+    cut_short: tuple[int, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
@@ -73,7 +77,7 @@ class DemoResult:
         return {
             "page": str(self.page),
             "findings": self.findings.plain(),
-            "cut_short": self.cut_short,
+            "cut_short": list(self.cut_short),
             "scores": self.evaluation.plain(),
             "seconds": self.seconds,
         }
@@ -114,11 +118,14 @@ def run_demo(
 
     Raises:
         ConfigError: no such method.
+        MissingExtraError: the method needs an extra that is not installed.
         RadwrightError: see the parts.
     """
     if method not in METHODS:
         raise ConfigError(f"--method {method!r}{near(method, METHODS)}: the demo trains {' or '.join(METHODS)}")
     chosen = METHODS[method]
+    for library in chosen.needs:
+        require(library, extra="learned")
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
     studies = quickstart("phantom_studies.yaml")
@@ -180,7 +187,8 @@ def run_demo(
         )
         for study_id, row in list(rows.items())[:NUM_SHOWN]
     ]
-    cut_short = any(summary["stopped"] == "time_limit" for summary in summaries.values())
+    stopped = [summaries.get(stage.name, {}).get("stopped") for stage in recipe.stages]
+    cut_short = tuple(place for place, reason in enumerate(stopped) if reason == "time_limit")
     content = page.Page(
         title="Radwright quickstart: drafts for synthetic chest radiographs",
         statement=(

@@ -1,0 +1,39 @@
+"""What a config says of values that cannot be used: one line per fault of the user's, none that only follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from radwright.config import read_yaml
+from radwright.errors import ConfigError
+from radwright.methods.trrg.clue_bank import read_bank
+
+
+def refusal(text: str, path: Path) -> str:
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_bank(path)
+    return str(caught.value)
+
+
+def test_a_fault_inside_a_list_does_not_make_the_list_too_short(tmp_path: Path) -> None:
+    bank = "diseases: [{name: X, finding: hiatal_herna, present: [a.], absent: [b.], clue: x}]"
+    said = refusal(bank, tmp_path / "bank.yaml")
+    assert "did you mean 'hiatal_hernia'?" in said
+    assert "at least" not in said
+    assert "diseases = " not in said
+
+
+def test_a_list_that_is_too_short_says_how_many_are_needed(tmp_path: Path) -> None:
+    assert refusal("diseases: []", tmp_path / "bank.yaml").endswith("diseases = []: at least 1 must be given")
+    both = "diseases: [{name: X, present: [], absent: [b.], clue: x}]"
+    said = refusal(both, tmp_path / "bank.yaml")
+    assert said.endswith("diseases.0.present = []: at least 1 must be given")
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"empty\.yaml: is empty"):
+        read_yaml(tmp_path / "empty.yaml")
