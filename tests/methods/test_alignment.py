@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from trrg_toy import REPORTS, as_rank, one_step, tiny_alignment, toy_batch, values
 
 from radwright.errors import ConfigError
 from radwright.methods.trrg.alignment import AlignmentConfig
 from radwright.methods.trrg.clue_bank import ClueBank, Disease, default_bank, read_bank
 from radwright.methods.trrg.contrast import SentenceContrast, SentenceContrastConfig, divergence, local_similarity
 from radwright.methods.trrg.sentences import draw_sentences, report_sentences, report_signature
+from trrg_toy import REPORTS, as_rank, one_step, tiny_alignment, toy_batch, values
 
 FINDINGS = tuple(disease.finding or "" for disease in default_bank().diseases)
 

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from tiny import tiny_vlci
 from torch import Tensor, nn
 
 import radwright.methods.neighbour_consensus as module
@@ -16,6 +15,7 @@ from radwright.methods.neighbour_consensus import NeighbourConsensus, NeighbourC
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.metrics.cider import Cider, DocumentFrequency
 from radwright.types import Batch
+from tiny import tiny_vlci
 
 NORMAL, LARGE = [[4, 5, 6], [4, 5, 6, 7], [4, 5, 7]], [[8, 9, 10], [8, 9], [8, 9, 10, 11]]
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import Ids
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +19,7 @@ from radwright.methods.cmcrl.pretraining import RadCareObjective, RadCareObjecti
 from radwright.methods.cmcrl.radcare import RadCare, RadCareConfig
 from radwright.methods.cmcrl.vlci import Vlci, VlciConfig
 from radwright.types import Batch
+from tiny import Ids
 
 TASKS = ("vt2t", "vt2v", "v2v", "t2t")
 NETWORK: dict[str, Any] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import tiny_vlci
 from torch import Tensor
 
 from radwright.decoding.config import DecodingConfig, Greedy
@@ -13,6 +12,7 @@ from radwright.errors import ConfigError, StudyError
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.methods.self_critical import SelfCritical, SelfCriticalConfig
 from radwright.types import Batch
+from tiny import tiny_vlci
 
 REPORTS = [[4, 5, 6, 7, 8], [9, 10, 11, 12], [4, 5, 9, 7]]
 

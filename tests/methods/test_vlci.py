@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from tiny import Ids
 from torch import Tensor
 
 from radwright.decoding.config import Beam, DecodingConfig, Greedy
@@ -20,6 +19,7 @@ from radwright.methods.cmcrl.released import ReleasedFacts, infer_network, load_
 from radwright.methods.cmcrl.vlci import EncodedStudies, Vlci, VlciConfig
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.types import Batch
+from tiny import Ids
 
 SMALL: dict[str, Any] = {
     "backbone": {"name": "resnet", "depth": 18, "width": 8},
