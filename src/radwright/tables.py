@@ -15,6 +15,7 @@ SOURCES: Mapping[str, str] = {
     "r2gen": "radwright.data.sources.r2gen:R2GenSource",
     "openi": "radwright.data.sources.openi:OpenISource",
     "mimic-cxr": "radwright.data.sources.mimic_cxr:MimicCxrSource",
+    "covid-chestxray": "radwright.data.sources.covid_chestxray:CovidChestXraySource",
     "table": "radwright.data.sources.table:TableSource",
     "phantom": "radwright.data.sources.phantom:PhantomSource",
 }

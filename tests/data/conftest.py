@@ -34,6 +34,8 @@ class Miniature:
     options: dict[str, Any] = field(default_factory=dict)
     num_studies: int = 6
     limit: int | None = None
+    prepared: dict[str, Any] = field(default_factory=dict)
+    """What ``prepare`` must be told of it."""
 
 
 def picture(number: int, kind: str = "PNG", *, depth: int = 8, size: tuple[int, int] = (48, 40)) -> bytes:
@@ -132,6 +134,29 @@ def table(folder: Path) -> Miniature:
     return Miniature(folder / "set.zip", {"columns": columns})
 
 
+def covid_chestxray(folder: Path) -> Miniature:
+    """Five patients, the last one with a frontal and a lateral image of one day, and a slice of tomography."""
+    rows = []
+    for number in range(8):
+        name = f"case-{number}.{'png' if number % 2 else 'jpg'}"
+        if number < 7:
+            write(folder / "images" / name, picture(number, "PNG" if number % 2 else "JPEG"))
+        rows.append(
+            {
+                "image": name,
+                "patientid": min(number // 2 + 1, 3) if number < 5 else 5,
+                "offset": 2.0 * number if number < 5 else "",
+                "sex": "F",
+                "age": "61.0",
+                "finding": "No Finding" if number == 0 else "COVID-19",
+                "view": ("PA", "AP Supine", "L", "PA", "AP", "PA", "L", "Axial")[number],
+                "date": "2020",
+            }
+        )
+    write(folder / "metadata.csv", csv_text(rows))
+    return Miniature(folder, prepared={"keep_without_report": True})
+
+
 def phantom(folder: Path) -> Miniature:
     return Miniature(Path("default"), limit=6)
 
@@ -140,6 +165,7 @@ BUILDERS: dict[str, Callable[[Path], Miniature]] = {
     "r2gen": r2gen,
     "openi": openi,
     "mimic-cxr": mimic_cxr,
+    "covid-chestxray": covid_chestxray,
     "table": table,
     "phantom": phantom,
 }

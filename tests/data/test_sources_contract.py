@@ -25,7 +25,7 @@ def source_of(name: str, mini: Any) -> Source:
 
 
 def config_of(name: str, mini: Any, **values: Any) -> PrepareConfig:
-    return PrepareConfig(format=name, options=mini.options, limit=mini.limit, **values)
+    return PrepareConfig(format=name, options=mini.options, limit=mini.limit, **mini.prepared, **values)
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -32,10 +32,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "radwright.cli.compare:compare",
         "Compare two systems' drafts of the same studies, with intervals, p-values and a verdict.",
     ),
+    "robustness": (
+        "radwright.cli.robustness:robustness",
+        "Score drafts of blurred, noisy, cropped ... images, of missing views and of another source.",
+    ),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""
-RESUMABLE = frozenset({"prepare", "train", "generate", "evaluate", "demo"})
+RESUMABLE = frozenset({"prepare", "train", "generate", "evaluate", "robustness", "demo"})
 """Commands that go on where they stopped."""
 INTERRUPTED = 130
 """Exit status on Ctrl-C; the command-line library turns the interrupt into it."""

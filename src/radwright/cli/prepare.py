@@ -13,7 +13,7 @@ import typer
 def prepare(
     source: Path = typer.Argument(..., metavar="SOURCE", help="Folder, archive or table of the dataset."),
     format: str = typer.Option(
-        ..., "--format", metavar="F", help="r2gen, openi, mimic-cxr, table, phantom, or module:Class."
+        ..., "--format", metavar="F", help="r2gen, openi, mimic-cxr, covid-chestxray, table, phantom, or module:Class."
     ),
     out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder of the store; nothing is written elsewhere."),
     target: str = typer.Option("findings", help="What a report is: findings, impression or findings+impression."),

@@ -37,6 +37,18 @@ def image_pixels(
     Raises:
         ImageError: the bytes are truncated, of an unknown type, too large, or hold several frames.
     """
+    gray, fitted = decode_to_fit(data, config, name=name, original_size=original_size)
+    return pad(resize(gray, fitted), config)
+
+
+def decode_to_fit(
+    data: bytes, config: ImageConfig, *, name: str, original_size: tuple[int, int] | None = None
+) -> tuple[Pixels, tuple[int, int]]:
+    """The steps of ``image_pixels`` before the resize, with its arguments and errors.
+
+    Returns:
+        Upright gray pixels, and the (width, height) that ``resize`` is to bring them to.
+    """
     if len(data) > config.max_bytes:
         raise ImageError(f"{name}: has {len(data)} bytes, more than max_bytes = {config.max_bytes}")
     encoded = probe(data, name=name, max_pixels=config.max_pixels)
@@ -45,8 +57,7 @@ def image_pixels(
     if width <= 0 or height <= 0:
         raise ImageError(f"{name}: its original size {width} x {height} is no size of an image")
     fitted = fit(width, height, side) if config.keep_aspect else (side, side)
-    gray = decode(encoded, at_least=(DRAFT_MARGIN * fitted[0], DRAFT_MARGIN * fitted[1]))
-    return _pad(resize(gray, fitted), side, config.padding)
+    return decode(encoded, at_least=(DRAFT_MARGIN * fitted[0], DRAFT_MARGIN * fitted[1])), fitted
 
 
 def fit(width: int, height: int, side: int) -> tuple[int, int]:
@@ -70,12 +81,13 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(np.rint(np.asarray(floats)).clip(0, 65535), dtype=np.uint16)
 
 
-def _pad(pixels: Pixels, side: int, padding: float) -> Pixels:
-    """Centre ``pixels`` in a square of ``side``."""
+def pad(pixels: Pixels, config: ImageConfig) -> Pixels:
+    """Centre fitted ``pixels`` in the square; the last step of ``image_pixels``."""
     height, width = pixels.shape
+    side = config.size_px
     if (height, width) == (side, side):
         return pixels
-    square: Pixels = np.full((side, side), round(padding * np.iinfo(pixels.dtype).max), dtype=pixels.dtype)
+    square: Pixels = np.full((side, side), round(config.padding * np.iinfo(pixels.dtype).max), dtype=pixels.dtype)
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = pixels
     return square

@@ -43,3 +43,21 @@ def model_card(method: str, provenance: Mapping[str, Any]) -> str:
         lines += ["", "## Needs", "", "These networks were left as they were, and their weights are not in here:", ""]
     lines += [f"- {part}: `{base['directory']}`, fingerprint `{base['identity']}`" for part, base in bases.items()]
     return "\n".join([*lines, "", "## Limits", "", LIMITS])
+
+
+def put_section(card: str, heading: str, text: str) -> str:
+    """A card with a section of what was measured later; one of the same heading is replaced, others stay.
+
+    Args:
+        card: Markdown of a card; empty: a card of that section alone.
+        heading: without ``##``.
+        text: Markdown below it, without headings of the second level.
+    """
+    kept, inside = [], False
+    for line in card.splitlines():
+        if line.startswith("## "):
+            inside = line == f"## {heading}"
+        if not inside:
+            kept.append(line)
+    above = "\n".join(kept).rstrip()
+    return f"{above or '# Model card'}\n\n## {heading}\n\n{text.strip()}\n"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 # Control characters and lone surrogates have no place in a page; bidirectional overrides could reorder its text.
 _NOT_SHOWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-_VOID = frozenset({"img", "input", "link", "meta"})
+_VOID = frozenset({"br", "img", "input", "link", "meta"})
 
 Value = str | float | bool | None
 
