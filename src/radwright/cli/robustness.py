@@ -82,7 +82,7 @@ def robustness(
         print(json.dumps(result.plain(), ensure_ascii=False))
         return
     card, console = result.card, Console()
-    say(f"{card.data}; below each score its difference from the clean images' drafts, with the paired 95 % interval")
+    say(card.data)
     console.print(_table(card))
     if card.outside is not None:
         console.print(_outside(card.outside))
@@ -94,25 +94,35 @@ def robustness(
     say(str(result.page.resolve()))
 
 
+_HEADINGS = {
+    "finding_score": "finding\nscore",
+    "f1_14_micro": "F1, 14\nmicro",
+    "fabricated": "fabric-\nated",
+    "missed": "missed",
+    "cider": "CIDEr-D",
+    "auc_macro": "AUC of\nclues",
+}
+
+
 def _table(card: RobustnessCard) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from radwright.evaluation.robustness_text import score_name
-
-    caption = "bold: worse than clean, by an interval wholly on one side of 0; fewer fabricated and missed are better"
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption=caption, caption_justify="left")
+    caption = (
+        "Below each score the paired 95 % interval of its difference from clean; *: wholly on the bad side of 0. Fewer "
+        "fabricated and missed are better. new: drafts that are another text than the clean one."
+    )
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, caption=caption, caption_justify="left")
     table.add_column("", no_wrap=True)
     for name in card.names:
-        table.add_column(score_name(name), justify="right")
-    table.add_column("changed", justify="right")
+        table.add_column(_HEADINGS[name], justify="right", no_wrap=True, min_width=10)
     for each in (card.clean, *card.conditions):
         if each.why_not is not None:
-            table.add_row(f"{each.key}\n[dim]none[/dim]", *["–"] * (len(card.names) + 1))
+            table.add_row(f"{each.key}\n[dim]no study[/dim]", *["–"] * len(card.names))
             continue
-        changed = f"{each.changed:.0%}" if each.differences else ""
-        label = f"{each.key}\n[dim]{each.num_studies} studies[/dim]"
-        table.add_row(label, *(_cell(each, name) for name in card.names), changed)
+        changed = f", {each.changed:.0%} new" if each.differences else ""
+        label = f"{each.key}\n[dim]{each.num_studies}{changed}[/dim]"
+        table.add_row(label, *(_cell(each, name) for name in card.names))
     return table
 
 
@@ -120,12 +130,11 @@ def _cell(each: ConditionScores, name: str) -> str:
     value = each.scores.get(name)
     if value is None:
         return "–"
-    told = f"{value.value:.3f}"
     if name not in each.differences:
-        return f"{told}\n[dim]{value.low:.2f}–{value.high:.2f}[/dim]"
+        return f"{value.value:.3f} \n[dim]{value.low:.2f}–{value.high:.2f}[/dim] "
     found = each.differences[name]
-    shown = f"[bold]{told}[/bold]" if each.is_worse(name) else told
-    return f"{shown}\n[dim]{found.low:+.2f} {found.high:+.2f}[/dim]"
+    ends = f"{found.low:+.2f} {found.high:+.2f}".replace("0.", ".")
+    return f"{value.value:.3f}{'*' if each.is_worse(name) else ' '}\n[dim]{ends}[/dim] "
 
 
 def _outside(outside: OutsideScores) -> Table:

@@ -73,8 +73,7 @@ class Condition:
     @property
     def key(self) -> str:
         """A name for files and tables: ``blur=0.01``, ``swapped_views``."""
-        levels = self.degradation is not None and self.degradation.levels != (1,)
-        return f"{self.name}={self.amount:g}" if levels else self.name
+        return f"{self.name}={self.amount:g}" if self.unit else self.name
 
     @property
     def degradation(self) -> Degradation | None:
@@ -85,6 +84,11 @@ class Condition:
     def meaning(self) -> str:
         """What it is, for a reader."""
         return VIEW_ACCIDENTS[self.name].meaning if self.degradation is None else self.degradation.meaning
+
+    @property
+    def unit(self) -> str:
+        """What an amount counts; empty where there are no amounts."""
+        return "" if self.degradation is None or self.degradation.levels == (1,) else self.degradation.unit
 
     def why_not(self, positions: Sequence[ViewPosition]) -> str | None:
         """Why it cannot happen to a study with views of these positions; None where it can."""

@@ -38,6 +38,7 @@ class ConditionScores:
         amount: how far; None where it has no amounts.
         key: name and amount.
         meaning: what it is, for a reader.
+        unit: what the amount counts; empty where there is none.
         num_studies: scored under this condition.
         scores: name in ``SHOWN`` (and ``AUC``) -> value with interval.
         differences: the same -> minus the clean value on the same studies, with the paired interval.
@@ -51,6 +52,7 @@ class ConditionScores:
     amount: float | None
     key: str
     meaning: str
+    unit: str = ""
     num_studies: int = 0
     scores: Mapping[str, Interval] = field(default_factory=dict)
     differences: Mapping[str, Interval] = field(default_factory=dict)
@@ -58,6 +60,11 @@ class ConditionScores:
     num_distinct: int = 0
     left_out: Mapping[str, str] = field(default_factory=dict)
     why_not: str | None = None
+
+    @property
+    def told(self) -> str:
+        """What it is and what its amount counts, in words."""
+        return f"{self.meaning}; {self.unit}" if self.unit else self.meaning
 
     def is_worse(self, name: str) -> bool:
         """Whether the paired interval of a score lies wholly on the bad side."""
@@ -72,6 +79,7 @@ class ConditionScores:
             "name": self.name,
             "amount": self.amount,
             "meaning": self.meaning,
+            "unit": self.unit,
             "n": self.num_studies,
             "scores": {name: value.plain() for name, value in self.scores.items()},
             "differences": {name: value.plain() for name, value in self.differences.items()},

@@ -35,7 +35,7 @@ def card_markdown(card: RobustnessCard) -> str:
         *_table(head, rows),
         "",
     ]
-    lines += [f"- {each.key}: {each.meaning}" for each in card.conditions]
+    lines += [f"- {name}: {told}" for name, told in dict.fromkeys((each.name, each.told) for each in card.conditions)]
     if card.outside is not None:
         lines += ["", *_outside(card.outside)]
     return "\n".join([*lines, "", "## Notes", "", *(f"- {note}" for note in card.notes), ""])

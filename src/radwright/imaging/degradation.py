@@ -28,6 +28,8 @@ Unit = npt.NDArray[np.float32]
 """A radiograph (H, W) in [0, 1]; 0 is black, bright is dense."""
 Random = np.random.Generator
 
+VERSION = 1
+"""Raised with every change that can change a pixel: drafts of another version are not gone on with."""
 LATITUDE = 100.0
 """Ratio of the exposures that show as black and as white: two decades, as a chest radiograph's display covers."""
 _KERNEL_SIGMAS = 8

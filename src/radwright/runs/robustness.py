@@ -31,6 +31,7 @@ from radwright.evaluation.robustness import (
     share_changed,
 )
 from radwright.evaluation.robustness_text import card_markdown, card_summary
+from radwright.imaging.degradation import VERSION
 from radwright.inference.card import put_section
 from radwright.inference.perceiver import Perceiver
 from radwright.inference.predictor import Predictor
@@ -46,6 +47,7 @@ TABLE = "robustness.md"
 PAGE = "index.html"
 DRAFTS, PERCEIVED, OTHER = "drafts", "perceived", "other"
 MODEL_CARD, SECTION = "MODEL_CARD.md", "Robustness"
+_ALARMS = ("collapsed", "silent")
 _NOT_CORRECTED = (
     "every interval stands for itself: of twenty differences that are chance, one lies outside its interval"
 )
@@ -193,6 +195,7 @@ class _Job:
             "split": self.request.split,
             "limit": self.request.limit,
             "seed": self.request.seed,
+            "degradations": VERSION,
             "decoding": predictor.decoding.plain(),
         }
         plain: dict[str, Any] = json.loads(json.dumps(values))
@@ -227,7 +230,7 @@ class _Trial:
         self.job, self.predictor, self.identity, self.show_progress = job, predictor, identity, show_progress
         self.num_resumed = 0
         self.drafts: dict[str, dict[str, str]] = {}
-        self.alarms: list[str] = []
+        self.alarms: dict[str, list[str]] = {}
         self.perceiver, self.labels = self._perceiving()
         self.clean_perceived: dict[str, FloatArray] = {}
 
@@ -247,9 +250,11 @@ class _Trial:
         if not drafts.keys() & clean.keys():
             return replace(blank, left_out=left_out, why_not=f"no draft: {next(iter(skipped.values()))}")
         scores, differences, evaluation = score_drafts(drafts, clean, self.job.references, self.job.priors)
-        self.alarms += [f"{key}: {note}" for note in evaluation.notes if note.startswith(("collapsed", "silent"))]
+        self.alarms[key] = [note for note in evaluation.notes if note.startswith(_ALARMS)]
         if self.perceiver is not None and self.labels is not None:
             perceived = self._perceive(key, studies)
+            if lacking := drafts.keys() - perceived.keys():
+                self.alarms[key].append(f"nothing is perceived in {name_some(sorted(lacking), 'study')}")
             if condition is None:
                 self.clean_perceived = perceived
             found = compare_perception(perceived, self.clean_perceived, self.labels, self.perceiver.bank.names)
@@ -267,7 +272,10 @@ class _Trial:
 
     def notes(self, scored: Sequence[ConditionScores]) -> list[str]:
         """What a reader of the numbers should know."""
-        notes = [*self.alarms]
+        known = {note.partition(":")[0] for note in self.alarms[CLEAN]}
+        notes = [f"{CLEAN}: {note}" for note in self.alarms[CLEAN]]
+        for key, alarms in self.alarms.items():  # what is so of the clean images is no news under a condition
+            notes += [f"{key}: {note}" for note in alarms if note.partition(":")[0] not in known]
         for each in scored:
             if each.why_not is not None:
                 notes.append(f"{each.key}: {each.why_not}")
@@ -293,6 +301,8 @@ class _Trial:
                 continue
             [study] = _Conditioned(self.job, [index], condition, self.predictor)
             views = study.views[:1] if condition is not None and condition.degradation is not None else study.views
+            if condition is None or condition.degradation is None:  # at the network's resolution, too
+                views = degrade_study(study, Condition("blur", 0), self.predictor.checkpoint.config.image).views
             try:
                 shown = tuple(map(PageView.of, views))
             except (StudyError, OSError, KeyError):
@@ -359,8 +369,8 @@ def _blank(condition: Condition | None) -> ConditionScores:
     """A condition that nothing was scored under yet; None: the images as they are."""
     if condition is None:
         return ConditionScores(CLEAN, None, CLEAN, "the images as they are")
-    amount = None if condition.degradation is None else condition.amount
-    return ConditionScores(condition.name, amount, condition.key, condition.meaning)
+    amount = condition.amount if condition.unit else None
+    return ConditionScores(condition.name, amount, condition.key, condition.meaning, condition.unit)
 
 
 def draft_once(
@@ -451,14 +461,18 @@ def _facts(request: RobustnessRequest, job: _Job, predictor: Predictor) -> dict[
 
 def _made(job: _Job, predictor: Predictor) -> dict[str, str]:
     made, checkpoint = provenance(), predictor.checkpoint
-    return {
+    facts = {
         "command": made["command"],
         "checkpoint": f"{checkpoint.config.method}, weights {predictor.fingerprint[:12]}",
         "image": f"{checkpoint.config.image.size_px} pixels a side",
         "data": "; ".join(filter(None, [job.store.path.resolve().name, job.store.terms.get("licence")])),
+        "not to be passed on": "this page holds an image of credentialed data"
+        if job.store.terms.get("credentialed")
+        else "",
         "machine": f"{made['machine']}, {made['threads']} threads" + (f", {made['gpu']}" if made["gpu"] else ""),
         "version": f"{made['radwright']} ({made['commit'] or 'no commit'}), torch {made['torch']}",
     }
+    return {name: text for name, text in facts.items() if text}
 
 
 def _write(path: Path, text: str) -> None:

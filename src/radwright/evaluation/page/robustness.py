@@ -133,14 +133,13 @@ def _levels(card: RobustnessCard) -> Html:
         for end in (each.scores[main].low, each.scores[main].high)
     ]
     ticks = nice_ticks(min(ends), max(ends), 4)
-    plots = [_level_plot(card.clean, group, main, ticks) for group in groups.values() if group[0].amount is not None]
+    plots = [_level_plot(card.clean, group, main, ticks) for group in groups.values() if group[0].unit]
     lanes = [_lane(card.clean, main, ours=True)]
-    lanes += [_lane(each, main) for group in groups.values() if group[0].amount is None for each in group]
-    dots = dot_plot(f"{score_name(main)}: views missing or exchanged", lanes) if len(lanes) > 1 else None
+    lanes += [_lane(each, main) for group in groups.values() if not group[0].unit for each in group]
+    dots = dot_plot(f"{score_name(main)}: what has no amounts", lanes) if len(lanes) > 1 else None
     lead = (
         f"{score_name(main)} (upwards) against how far it went wrong (to the right), with 95 % intervals of the score. "
-        "Dashed: the clean images. Filled: the paired interval of the difference lies wholly below 0. What the amounts "
-        "are stands in the table's first column."
+        "Dashed: the clean images. Filled: the paired interval of the difference lies wholly below 0."
     )
     return tag(
         "section",
@@ -180,6 +179,9 @@ def _level_plot(clean: ConditionScores, group: Sequence[ConditionScores], main: 
         dot = "dot" if worse else "dot open"
         shapes.append(tag("circle", told, cx=x(place), cy=y(value.value), r="4", class_=dot))
         shapes.append(tag("text", label, x=x(place), y=f"{_BOTTOM + 18}", text_anchor="middle"))
+    if group[0].unit:
+        middle = f"{(_LEFT + _RIGHT) / 2:g}"
+        shapes.append(tag("text", group[0].unit, x=middle, y=f"{_BOTTOM + 34}", text_anchor="middle"))
     line = " ".join(f"{x(place)},{y(value.value)}" for place, (_, value, _) in enumerate(points))
     name = group[0].name.replace("_", " ")
     summary = f"{name}: {score_name(main)} from {points[0][1].value:.3f} to {points[-1][1].value:.3f}"
@@ -187,7 +189,7 @@ def _level_plot(clean: ConditionScores, group: Sequence[ConditionScores], main: 
         "svg",
         tag("polyline", points=line, class_="curve"),
         *shapes,
-        viewBox=f"0 0 {_WIDTH} {_HEIGHT - 14}",
+        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
         aria_label=summary,
     )
@@ -204,7 +206,7 @@ def _scores(card: RobustnessCard) -> Html:
     head = ("Condition", "Studies", *(_directed(name) for name in names), "Drafts changed")
     rows = [(card.clean.key, _cells(card.clean, names))]
     rows += [(f"{each.key.replace('_', ' ')}", _cells(each, names)) for each in card.conditions]
-    meanings = dict.fromkeys((each.name.replace("_", " "), each.meaning) for each in card.conditions)
+    meanings = dict.fromkeys((each.name.replace("_", " "), each.told) for each in card.conditions)
     return tag(
         "section",
         tag("h2", "All scores"),
@@ -240,9 +242,8 @@ def _ends(value: Interval) -> Html:
 
 
 def _difference(value: Interval, *, worse: bool) -> Html:
-    return tag(
-        "small", "▼ " if worse else "", number(value.value), " (", number(value.low), " to ", number(value.high), ")"
-    )
+    ends = tag("small", number(value.low), " to ", number(value.high))
+    return join([tag("small", "▼ " if worse else "", number(value.value)), tag("br"), ends])
 
 
 def _outside(outside: OutsideScores) -> Html:
