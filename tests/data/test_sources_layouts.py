@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from radwright.data.sources import tree
+from radwright.data.sources.covid_chestxray import CovidChestXraySource
 from radwright.data.sources.mimic_cxr import MimicCxrSource
 from radwright.data.sources.openi import OpenISource
 from radwright.data.sources.r2gen import R2GenSource
@@ -341,6 +342,43 @@ def test_table_choice_among_several(tmp_path: Path) -> None:
         TableSource(tmp_path, {"table": "c.csv"})
 
 
+# --- the COVID-19 image data collection ---
+
+
+def covid(folder: Path, *rows: str, head: str = "patientid,offset,finding,view,date,filename") -> CovidChestXraySource:
+    (folder / "metadata.csv").write_text("\n".join([head, *rows]))
+    return CovidChestXraySource(folder, {})
+
+
+def test_covid_joins_a_frontal_and_a_lateral_image_of_one_visit_only(tmp_path: Path) -> None:
+    source = covid(
+        tmp_path,
+        "1,3,COVID-19,PA,2020,a.png",
+        "1,3,COVID-19,L,2020,b.png",
+        "1,4,COVID-19,L,2020,c.png",  # another day
+        "2,,SARS,PA,2004,d.png",
+        "2,,SARS,AP,2004,e.png",  # two frontal ones: perhaps two days
+        "3,,SARS,Axial,2004,f.png",  # tomography
+        "4,0,SARS,PA,2004,g.png",
+        "4,0,No Finding,L,2004,h.png",  # another diagnosis
+        "5,0,SARS,PA,2004,",  # no image
+    )
+    names = {reference.study_id: reference.patient_id for reference in source.references()}
+    assert names == {"a": "1", "c": "1", "d": "2", "e": "2", "g": "4", "h": "4"}
+    assert len(source.references()[0].content) == 2
+
+
+def test_covid_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"has no metadata\.csv"):
+        CovidChestXraySource(tmp_path, {})
+    with pytest.raises(SourceError, match="has no column 'finding' \\(did you mean 'findings'"):
+        covid(tmp_path, "1,x,PA,a.png", head="patientid,findings,view,image").references()
+    source = covid(tmp_path, "1,,X,PA,2020,gone.png", "1,,X,PA,2021,../../etc/passwd")
+    for reference in source.references():
+        with pytest.raises(StudyError, match=r"has no image|leads out"):
+            source.load(reference)
+
+
 # --- the real ones ---
 
 
@@ -357,3 +395,15 @@ def test_real_archives(shared: Path) -> None:
     covid = TableSource(shared / "data" / "covid_chestxray.zip", {"columns": {"patient_id": "patientid"}})
     assert len(covid.references()) == 219
     assert covid.load(covid.references()[0]).views[0].image.read()[:2] == b"\xff\xd8"
+
+
+def test_real_covid_collection(shared: Path) -> None:
+    source = CovidChestXraySource(shared / "data" / "covid_chestxray.zip", {})
+    references = source.references()
+    studies = [source.load(reference) for reference in references]
+    assert sum(len(study.views) for study in studies) == 219
+    pairs = [study for study in studies if len(study.views) == 2]
+    assert len(pairs) > 20
+    assert all({view.position for view in study.views} == {"frontal", "lateral"} for study in pairs)
+    assert sum(study.extra["finding"] == "No Finding" for study in studies) == 4
+    assert not any(study.sections for study in studies)

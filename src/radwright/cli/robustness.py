@@ -31,6 +31,9 @@ def robustness(
     labels: Path | None = typer.Option(
         None, "--labels", metavar="FILE.csv", help="Labels of perceived diseases; default: the labeler's reading."
     ),
+    min_positives: int = typer.Option(
+        10, "--min-positives", min=1, help="Positives, and negatives, that a disease needs to count in the AUC."
+    ),
     other: Path | None = typer.Option(None, "--other", help="Another source with labels: a dataset, or a store."),
     format: str | None = typer.Option(None, "--format", metavar="F", help="Of --other, e.g. covid-chestxray."),
     option: list[str] = typer.Option([], "--option", metavar="KEY=VALUE", help="An option of that format."),
@@ -66,6 +69,7 @@ def robustness(
         conditions=tuple(dict.fromkeys(name.strip() for name in conditions.split(",") if name.strip())),
         seed=seed,
         labels=labels,
+        min_positives=min_positives,
         other=other,
         format=format,
         options=apply_overrides({}, option),
@@ -115,7 +119,7 @@ def _table(card: RobustnessCard) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, caption=caption, caption_justify="left")
     table.add_column("", no_wrap=True)
     for name in card.names:
-        table.add_column(_HEADINGS[name], justify="right", no_wrap=True, min_width=10)
+        table.add_column(_HEADINGS[name], justify="right", no_wrap=True, min_width=9)
     for each in (card.clean, *card.conditions):
         if each.why_not is not None:
             table.add_row(f"{each.key}\n[dim]no study[/dim]", *["–"] * len(card.names))
@@ -131,10 +135,10 @@ def _cell(each: ConditionScores, name: str) -> str:
     if value is None:
         return "–"
     if name not in each.differences:
-        return f"{value.value:.3f} \n[dim]{value.low:.2f}–{value.high:.2f}[/dim] "
+        return f"{value.value:.3f} \n[dim]{value.low:.2f}–{value.high:.2f}[/dim]"
     found = each.differences[name]
     ends = f"{found.low:+.2f} {found.high:+.2f}".replace("0.", ".")
-    return f"{value.value:.3f}{'*' if each.is_worse(name) else ' '}\n[dim]{ends}[/dim] "
+    return f"{value.value:.3f}{'*' if each.is_worse(name) else ' '}\n[dim]{ends}[/dim]"
 
 
 def _outside(outside: OutsideScores) -> Table:

@@ -100,7 +100,9 @@ class Share:
         spread = _Z**2 / num_patients
         centre = (share + spread / 2) / (1 + spread)
         half = math.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
-        return cls(Interval(share, max(0.0, centre - half), min(1.0, centre + half)), len(hits), num_patients)
+        # Where none or all hit, the end is 0 or 1 exactly; the formula misses it by its rounding.
+        low, high = (share if share == end else centre + side * half for end, side in ((0.0, -1), (1.0, 1)))
+        return cls(Interval(share, low, high), len(hits), num_patients)
 
     def plain(self) -> dict[str, Any]:
         """As JSON-able values."""

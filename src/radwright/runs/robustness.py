@@ -16,6 +16,7 @@ from radwright.data.prepare import PrepareConfig, prepare
 from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.errors import ConfigError, OutputError, StudyError
 from radwright.evaluation.clue_labels import ClueLabels, labels_of_file, labels_of_reports
+from radwright.evaluation.clues import MIN_POSITIVES
 from radwright.evaluation.outside import OutsideScores, detect, find_label_map, score_outside, stated_findings
 from radwright.evaluation.page.content import PageView
 from radwright.evaluation.page.robustness import Example, RobustnessPage, write_robustness_page
@@ -65,6 +66,7 @@ class RobustnessRequest:
         conditions: ``blur``, ``noise=0.05``, ...; empty: all of them.
         seed: of every draw of a degradation.
         labels: a CSV of labels for the perceived diseases; None: the labeler's reading of the reports.
+        min_positives: positives, and negatives, that a perceived disease needs to count in the macro-AUC.
         other: another source: a dataset, or a prepared store; None: none.
         format, options: how to read that dataset, as for ``radwright prepare``.
         labels_map: a TOML file of what its labels say; None: the built-in one.
@@ -80,6 +82,7 @@ class RobustnessRequest:
     conditions: tuple[str, ...] = ()
     seed: int = 0
     labels: Path | None = None
+    min_positives: int = MIN_POSITIVES
     other: Path | None = None
     format: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -257,7 +260,13 @@ class _Trial:
                 self.alarms[key].append(f"nothing is perceived in {name_some(sorted(lacking), 'study')}")
             if condition is None:
                 self.clean_perceived = perceived
-            found = compare_perception(perceived, self.clean_perceived, self.labels, self.perceiver.bank.names)
+            found = compare_perception(
+                perceived,
+                self.clean_perceived,
+                self.labels,
+                self.perceiver.bank.names,
+                min_positives=self.job.request.min_positives,
+            )
             if found is not None:
                 scores[AUC], differences[AUC] = found
         return replace(
