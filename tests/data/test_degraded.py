@@ -73,7 +73,7 @@ def test_a_missing_view_is_gone_and_the_others_stay(study: Callable[..., Study])
 
 
 def test_what_cannot_happen_to_a_study_says_why() -> None:
-    assert "a lateral view and another one" in (why_not("missing_lateral", "frontal") or "")
+    assert "no lateral view beside another one" in (why_not("missing_lateral", "frontal") or "")
     assert why_not("missing_lateral", "lateral") is not None
     assert why_not("missing_frontal", "frontal", "frontal") is not None
     assert why_not("missing_frontal", "frontal", "unknown") is None

@@ -218,7 +218,7 @@ def test_a_condition_that_no_study_can_be_in_is_said_and_costs_nothing(
     assert try_out(checkpoint, single, tmp_path / "card", "swapped_views,contrast=0.5") == 0
     swapped = card_of(tmp_path / "card")["conditions"]["swapped_views"]
     assert swapped["scores"] == {}
-    assert "no study can be so: each has not a frontal and a lateral view" in swapped["why_not"]
+    assert "no study can be so: each has not both a frontal and a lateral view" in swapped["why_not"]
     assert card_of(tmp_path / "card")["conditions"]["contrast=0.5"]["n"] == 7
 
 

@@ -42,18 +42,20 @@ class ViewAccident:
     Attributes:
         meaning: what it is, for a reader of the table.
         arrange: positions of the views -> what is left of them; None where it cannot happen to such a study.
-        needs: what a study must have, for the reason why it was left out.
+        why_not: why it cannot happen to such a study, for the record of what was left out.
     """
 
     meaning: str
     arrange: Callable[[Sequence[ViewPosition]], Arranged | None]
-    needs: str
+    why_not: str
 
 
 VIEW_ACCIDENTS: Mapping[str, ViewAccident] = {
-    "missing_lateral": ViewAccident("no lateral view", _without("lateral"), "a lateral view and another one"),
-    "missing_frontal": ViewAccident("no frontal view", _without("frontal"), "a frontal view and another one"),
-    "swapped_views": ViewAccident("frontal and lateral exchanged in name", _swapped, "a frontal and a lateral view"),
+    "missing_lateral": ViewAccident("no lateral view", _without("lateral"), "has no lateral view beside another one"),
+    "missing_frontal": ViewAccident("no frontal view", _without("frontal"), "has no frontal view beside another one"),
+    "swapped_views": ViewAccident(
+        "frontal and lateral exchanged in name", _swapped, "has not both a frontal and a lateral view"
+    ),
 }
 NAMES: tuple[str, ...] = (*DEGRADATIONS, *VIEW_ACCIDENTS)
 
@@ -94,7 +96,7 @@ class Condition:
         """Why it cannot happen to a study with views of these positions; None where it can."""
         if self.degradation is not None or VIEW_ACCIDENTS[self.name].arrange(positions) is not None:
             return None
-        return f"has not {VIEW_ACCIDENTS[self.name].needs}"
+        return VIEW_ACCIDENTS[self.name].why_not
 
 
 def parse_conditions(texts: Iterable[str]) -> list[Condition]:

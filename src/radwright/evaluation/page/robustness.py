@@ -146,7 +146,7 @@ def _levels(card: RobustnessCard) -> Html:
         tag("h2", "Score against level"),
         tag("p", lead, class_="lead"),
         tag("div", *plots, class_="plots curves"),
-        tag("div", dots, class_="plots single") if dots else None,
+        tag("div", tag("div", dots, class_="plots single"), class_="fact") if dots else None,
     )
 
 
