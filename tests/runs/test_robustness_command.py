@@ -281,6 +281,7 @@ def test_another_source_is_judged_by_its_labels(
     [
         (("--conditions", "bluur"), "did you mean 'blur'"),
         (("--conditions", "blur=0", "--labels", "x.csv"), "perceives no diseases; leave --labels out"),
+        (("--conditions", "blur=0", "--format", "table"), "name it with --other"),
         (("--conditions", "blur=0", "--other", "nowhere"), "say how to read it with --format"),
         (("--conditions", "blur=0", "--other", "nowhere", "--format", "covid-chestxray"), "nowhere: does not exist"),
     ],

@@ -129,6 +129,8 @@ def run_robustness(request: RobustnessRequest, *, show_progress: ShowProgress) -
         OutputError: the folder holds another job, cannot be written, or no study can be drafted.
     """
     conditions = parse_conditions(request.conditions or NAMES)
+    if request.other is None and (request.format or request.options or request.labels_map):
+        raise ConfigError("--format, --option and --labels-map say how to read another source; name it with --other")
     job = _Job(request)
     predictor = open_predictor(
         request.checkpoint,
