@@ -12,15 +12,12 @@ import numpy as np
 
 from radwright.data.degraded import NAMES, Condition, degrade_study, parse_conditions
 from radwright.data.files import atomic_file, output_errors, read_lines, write_lines
-from radwright.data.prepare import PrepareConfig, prepare
-from radwright.data.store import HEADER, REPORTS, PreparedStore
+from radwright.data.store import REPORTS, PreparedStore
 from radwright.errors import ConfigError, OutputError, StudyError
 from radwright.evaluation.clue_labels import ClueLabels, labels_of_file, labels_of_reports
 from radwright.evaluation.clues import MIN_POSITIVES
-from radwright.evaluation.outside import OutsideScores, detect, find_label_map, score_outside, stated_findings
 from radwright.evaluation.page.content import PageView
 from radwright.evaluation.page.robustness import Example, RobustnessPage, write_robustness_page
-from radwright.evaluation.predict import draft_to_file
 from radwright.evaluation.reports import name_some, read_reports
 from radwright.evaluation.robustness import (
     AUC,
@@ -38,6 +35,7 @@ from radwright.inference.perceiver import Perceiver
 from radwright.inference.predictor import Predictor
 from radwright.metrics.base import FloatArray
 from radwright.runs.drafting import ShowProgress, StoredStudies, open_predictor
+from radwright.runs.other_source import Home, OtherSource, draft_once, judge_other
 from radwright.runs.outputs import claimed, write_json
 from radwright.runs.provenance import provenance
 from radwright.text.sections import names_prior
@@ -144,7 +142,13 @@ def run_robustness(request: RobustnessRequest, *, show_progress: ShowProgress) -
         trial = _Trial(job, predictor, identity, show_progress)
         clean = trial.score(None)
         scored = [trial.score(condition) for condition in conditions]
-        outside = None if request.other is None else _judge_other(trial, request.other, show_progress)
+        outside = None
+        if request.other is not None:
+            source = OtherSource(
+                request.other, request.format, request.options, request.labels_map, request.limit, request.out / OTHER
+            )
+            outside, num_resumed = judge_other(source, predictor, identity, trial.home(), show_progress=show_progress)
+            trial.num_resumed += num_resumed
         card = RobustnessCard(
             checkpoint=request.checkpoint.resolve().parent.name,
             data=f"split {request.split!r} of {request.data.resolve().name}, {clean.num_studies} studies",
@@ -281,6 +285,10 @@ class _Trial:
             left_out=left_out,
         )
 
+    def home(self) -> Home:
+        """The clean drafts beside their reports."""
+        return Home(self.drafts[CLEAN], self.job.references, self.job.patients)
+
     def notes(self, scored: Sequence[ConditionScores]) -> list[str]:
         """What a reader of the numbers should know."""
         known = {note.partition(":")[0] for note in self.alarms[CLEAN]}
@@ -382,76 +390,6 @@ def _blank(condition: Condition | None) -> ConditionScores:
         return ConditionScores(CLEAN, None, CLEAN, "the images as they are")
     amount = condition.amount if condition.unit else None
     return ConditionScores(condition.name, amount, condition.key, condition.meaning, condition.unit)
-
-
-def draft_once(
-    predictor: Predictor,
-    studies: Sequence[Study],
-    path: Path,
-    identity: Mapping[str, Any],
-    what: str,
-    show_progress: ShowProgress,
-) -> tuple[dict[str, str], dict[str, str], int]:
-    """Drafts by study, why others have none, and how many an earlier call had made; all of them, where ``path`` exists.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    num_resumed = None
-    if not path.exists():
-        with show_progress(what, len(studies)) as bar:
-            summary = draft_to_file(
-                predictor, iter(studies), path, identity=identity, on_progress=lambda outcome: bar.advance()
-            )
-        num_resumed = summary.num_resumed
-    drafts = {row["study_id"]: row["report"] for row in read_lines(path)}
-    skipped_path = path.with_name(path.name + ".skipped.jsonl")
-    skipped = {row["study_id"]: row["reason"] for row in read_lines(skipped_path)}
-    return drafts, skipped, len(drafts) if num_resumed is None else num_resumed
-
-
-def _judge_other(trial: _Trial, other: Path, show_progress: ShowProgress) -> OutsideScores:
-    """Draft another source, and hold the drafts against its labels."""
-    request, predictor = trial.job.request, trial.predictor
-    folder = request.out / OTHER
-    given = {"format": request.format, "options": dict(request.options)}
-    identity = {**trial.identity, "source": str(other.resolve()), **json.loads(json.dumps(given))}
-    with claimed(folder, identity):
-        store = PreparedStore(_prepared(request, other, folder))
-        label_map = find_label_map(str(store.header.get("format")), request.labels_map)
-        studies = StoredStudies(store, range(len(store))[: request.limit])
-        path = folder / f"{DRAFTS}.jsonl"
-        drafts, skipped, num_resumed = draft_once(
-            predictor, studies, path, identity, f"drafting, {other.name}", show_progress
-        )
-        trial.num_resumed += num_resumed
-        plain = [store.study(index, images=False) for index in studies.indices]
-        clean = {each: text for each, text in trial.drafts[CLEAN].items() if each in trial.job.references}
-        return score_outside(
-            drafts,
-            {study.study_id: str(study.extra[label_map.fact]) for study in plain if label_map.fact in study.extra},
-            label_map,
-            {study.study_id: study.patient_id for study in plain},
-            data=f"{other.name}, {len(studies)} studies",
-            at_home=detect(clean, stated_findings(trial.job.references, list(label_map.findings)), trial.job.patients),
-            skipped=skipped,
-        )
-
-
-def _prepared(request: RobustnessRequest, other: Path, folder: Path) -> Path:
-    """The other source as a prepared store."""
-    if (other / HEADER).is_file():
-        return other
-    if request.format is None:
-        raise ConfigError(f"--other {other}: is no prepared store; say how to read it with --format")
-    values = {
-        "format": request.format,
-        "options": dict(request.options),
-        "as_split": "test",
-        "keep_without_report": True,
-    }
-    prepare(other, folder / "store", PrepareConfig.parse(values, where="--other"))
-    return folder / "store"
 
 
 def _facts(request: RobustnessRequest, job: _Job, predictor: Predictor) -> dict[str, Any]:
