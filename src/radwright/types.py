@@ -2,7 +2,8 @@
 
 Nothing here imports torch at run time, so commands that never touch a network start at once.
 
-Shape legend: B studies, V views, S image side in pixels, T report tokens, W beams, U vocabulary size.
+Shape legend: B studies, V views, S image side in pixels, G patches per side, T report tokens, W beams, U vocabulary
+size.
 """
 
 from __future__ import annotations
@@ -379,6 +380,31 @@ class ClueTelling(ClueGuided, Protocol):
 
     def told(self, batch: Batch) -> list[dict[str, float]]:
         """Per study the clues that it is told, disease -> probability, by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Where a network looks while it writes: of every token's attention, what falls on each patch of each view.
+
+    Attributes:
+        patches_BTVGG: shares in [0, 1] on G x G patches per view, row-major; 0 for views that a study lacks.
+        elsewhere_BT: the share that falls on everything else (words, clues, prompt). Both together sum to 1.
+    """
+
+    patches_BTVGG: Tensor
+    elsewhere_BT: Tensor
+
+
+@runtime_checkable
+class AttentionMaps(Protocol):
+    """An optional capability of a network that writes reports: it shows where it looks while it writes."""
+
+    def attention_maps(self, batch: Batch) -> Attention:
+        """Attention behind the teacher-forced logits: T - 1 rows, row t that of predicting ``token_ids_BT[:, t+1]``.
+
+        Rows behind a report's end mean nothing.
+        """
         ...
 
 

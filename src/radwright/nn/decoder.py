@@ -55,6 +55,17 @@ class DecoderLayer(nn.Module):
         out: Tensor = x_BTD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BTD)))
         return out
 
+    def with_maps(
+        self, x_BTD: Tensor, memory_BND: Tensor, self_mask: Tensor, cross_mask: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """As ``forward``, and the maps of self-attention (B, H, T, T) and of cross-attention (B, H, T, N)."""
+        normed = self.self_norm(x_BTD)
+        attended, self_maps = self.self_attention.with_maps(normed, normed, self_mask)
+        x_BTD = x_BTD + self.dropout(attended)
+        crossed, cross_maps = self.cross_attention.with_maps(self.cross_norm(x_BTD), memory_BND, cross_mask)
+        x_BTD = x_BTD + self.dropout(crossed)
+        return x_BTD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BTD))), (self_maps, cross_maps)
+
     def step(
         self, x_BWD: Tensor, cache: tuple[Tensor, Tensor], memory: tuple[Tensor, Tensor], cross_mask: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -141,16 +152,25 @@ class ReportDecoder(nn.Module):
             valid_BT: bool; False keys are hidden too. Only the released form needs it: padding comes last, where the
                 causal mask hides it from every real token already.
         """
-        num_tokens = x_BTD.shape[1]
-        causal = torch.full((num_tokens, num_tokens), MASKED, dtype=x_BTD.dtype, device=x_BTD.device).triu_(1)
-        if valid_BT is not None:
-            hidden = torch.zeros(valid_BT.shape, dtype=x_BTD.dtype, device=x_BTD.device).masked_fill_(~valid_BT, MASKED)
-            # A minimum, not a sum: a row whose every key is masked must stay uniform as in the released network.
-            causal = torch.minimum(causal, hidden[:, None, None, :])
+        causal = _causal(x_BTD, valid_BT)
         for layer in self.layers:
             x_BTD = layer(x_BTD, memory_BND, causal, cross_mask)
         logits: Tensor = self.logit(self.norm(x_BTD))
         return logits
+
+    def maps(
+        self,
+        x_BTD: Tensor,
+        memory_BND: Tensor,
+        cross_mask: Tensor | None = None,
+        valid_BT: Tensor | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Per layer the maps of self- and cross-attention behind ``forward``, whose arguments these are."""
+        causal, maps = _causal(x_BTD, valid_BT), []
+        for layer in self.layers:
+            x_BTD, pair = layer.with_maps(x_BTD, memory_BND, causal, cross_mask)  # type: ignore[operator]
+            maps.append(pair)
+        return maps
 
     def start(self, memory_BND: Tensor, cross_mask: Tensor | None = None) -> DecoderCache:
         """The cache of B studies with one beam each and no token; cross-attention keys and values are made once."""
@@ -176,3 +196,14 @@ class ReportDecoder(nn.Module):
             grown.append(pair)
         logits: Tensor = self.logit(self.norm(x_BWD))
         return logits, replace(cache, self_keys_values=tuple(grown), num_tokens=cache.num_tokens + 1)
+
+
+def _causal(x_BTD: Tensor, valid_BT: Tensor | None) -> Tensor:
+    """The additive mask of self-attention: (T, T), or (B, 1, T, T) where keys are hidden besides."""
+    num_tokens = x_BTD.shape[1]
+    causal = torch.full((num_tokens, num_tokens), MASKED, dtype=x_BTD.dtype, device=x_BTD.device).triu_(1)
+    if valid_BT is None:
+        return causal
+    hidden = torch.zeros(valid_BT.shape, dtype=x_BTD.dtype, device=x_BTD.device).masked_fill_(~valid_BT, MASKED)
+    # A minimum, not a sum: a row whose every key is masked must stay uniform as in the released network.
+    return torch.minimum(causal, hidden[:, None, None, :])

@@ -270,6 +270,40 @@ def read_on(
     return out.logits, out.hidden_states[-1][:, -num_last:] if with_states else None
 
 
+def read_attention(
+    model: nn.Module, embedded_BTD: Tensor, keep_BT: Tensor, position_ids_BT: Tensor
+) -> tuple[Tensor, ...]:
+    """Attention maps (B, H, T, T) of every layer while a language model reads, first layer first.
+
+    Only the plain form of attention makes maps at all, so the model reads with it here, and as before afterwards.
+    Arguments as for ``read_on``.
+
+    Raises:
+        ConfigError: the model has no plain form, or hands out no maps.
+    """
+    usual = model.config._attn_implementation  # type: ignore[union-attr]
+    seen_BTT = keep_BT[:, None, :] & torch.ones(keep_BT.shape[1], keep_BT.shape[1], device=keep_BT.device).tril().bool()
+    # A finite mask of our own: the library's leaves NaN in the rows of padding, and from there everywhere.
+    hidden = max(-1e9, torch.finfo(embedded_BTD.dtype).min)
+    mask_B1TT = torch.zeros_like(seen_BTT, dtype=embedded_BTD.dtype).masked_fill_(~seen_BTT, hidden).unsqueeze(1)
+    try:
+        model.set_attn_implementation("eager")  # type: ignore[operator]
+        out = model(
+            inputs_embeds=embedded_BTD,
+            attention_mask=mask_B1TT,
+            position_ids=position_ids_BT,
+            logits_to_keep=1,
+            use_cache=False,
+            output_attentions=True,
+        )
+    finally:
+        model.set_attn_implementation(usual)  # type: ignore[operator]
+    maps: tuple[Tensor | None, ...] = out.attentions or (None,)
+    if any(layer is None for layer in maps):
+        raise ConfigError(f"{type(model).__name__}: hands out no attention maps, so there is nothing to show of them")
+    return tuple(layer for layer in maps if layer is not None)
+
+
 def make_cache(prefix: Sequence[KeysValues] = (), own: Sequence[KeysValues] = ()) -> Any:
     """A cache for ``read_on``.
 

@@ -30,9 +30,11 @@ from radwright.nn.huggingface import (
     load_causal_lm,
     make_cache,
     most_positions,
+    read_attention,
     read_on,
     save_architecture,
 )
+from radwright.nn.rollout import roll_back
 from radwright.types import Tokenizer
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -222,6 +224,21 @@ class Language(FolderPart):
         )
         assert states is not None
         return _wide(logits[..., : self.vocab_size]), _wide(states)
+
+    def rolled_attention(self, prefix_BLD: Tensor, keep_BL: Tensor, token_ids_BT: Tensor) -> Tensor:
+        """Attention rolled out through all layers, (B, T+1, L+T): row t is that of predicting token t, and sums to 1.
+
+        Arguments and errors as for ``forward``; see ``radwright.nn.rollout`` for what is followed.
+        """
+        num_tokens = token_ids_BT.shape[1]
+        self.check_length(prefix_BLD.shape[1], num_tokens)
+        _check_left_padded(keep_BL)
+        keep_BS = torch.cat([keep_BL, keep_BL.new_ones(token_ids_BT.shape)], 1)
+        embedded = torch.cat([prefix_BLD, self.embed(token_ids_BT).to(prefix_BLD.dtype)], 1)
+        maps = read_attention(self.network, self._fed(embedded), keep_BS, _positions(keep_BS))
+        layers = [_wide(layer) for layer in maps]
+        own_SS = torch.eye(keep_BS.shape[1], dtype=layers[0].dtype, device=keep_BS.device)
+        return roll_back(own_SS[-num_tokens - 1 :].expand(len(keep_BS), -1, -1), layers)
 
     def start(self, prefix_BLD: Tensor, keep_BL: Tensor) -> LanguageState:
         """Read the prefixes once; the state has one beam per study and no token. See ``forward`` for the arguments."""

@@ -88,6 +88,21 @@ class FrontDoor(nn.Module):
             out = self._output(scores_BNK.softmax(-1) @ gathered_BKD, self.gather_mediators)
             return self._gated(out, x_BND.dtype)
 
+    def weights(self, x_BND: Tensor, mediators_BKD: Tensor, valid_BN: Tensor | None = None) -> Tensor:
+        """Shares (B, N, N) of the features in x + gate * FD(x, m), rows sum to 1; arguments as for ``forward``.
+
+        FD is a weighted mean of features, so each counts with 1 / (1 + |gate|) as itself and the rest through FD.
+        """
+        x, mediators = at_least_float32(x_BND), at_least_float32(mediators_BKD)
+        scores_BKN = self._queries(mediators, self.gather_features) @ x.transpose(1, 2)
+        if valid_BN is not None:
+            scores_BKN = scores_BKN.masked_fill(~valid_BN.unsqueeze(1), MASKED)
+        scores_BNK = self._queries(x, self.gather_mediators) @ mediators.transpose(1, 2)
+        through_BNN = scores_BNK.softmax(-1) @ scores_BKN.softmax(-1)
+        gate = 1.0 if self.gate is None else abs(float(self.gate.detach()))
+        own = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        return (own + gate * through_BNN) / (1 + gate)
+
     def causal(self, x_BTD: Tensor, mediators_BKD: Tensor) -> Tensor:
         """gate * FD in which position t reads words s <= t only (corrected).
 

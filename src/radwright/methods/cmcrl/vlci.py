@@ -21,7 +21,8 @@ from radwright.methods.cmcrl.mediators import GlobalSampling, LinguisticMediator
 from radwright.methods.cmcrl.network import Network, NetworkConfig
 from radwright.nn.attention import MASKED, additive
 from radwright.nn.decoder import DecoderCache
-from radwright.types import Batch, Tokenizer
+from radwright.nn.rollout import roll_back, roll_decoder
+from radwright.types import Attention, Batch, Tokenizer
 
 
 class VlciConfig(NetworkConfig):
@@ -114,15 +115,25 @@ class Vlci(Network):
         Raises:
             StudyError: a study has no view.
         """
+        return self.encode_features(self._features(batch), batch.view_mask_BV, batch.positions_BV)
+
+    def _features(self, batch: Batch) -> Tensor:
+        """The stem's features (I, P, C) of the views that exist."""
         if not bool((has_image_B := batch.has_image_B).all()):
             study_id = batch.study_ids[int(has_image_B.int().argmin())]
             raise StudyError(f"study {study_id}: has no image, and a report is written from images; leave it out")
-        images_I1SS = batch.images_BV1SS[batch.view_mask_BV]
-        features = self.backbone(images_I1SS).flatten(2).transpose(1, 2)
-        return self.encode_features(features, batch.view_mask_BV, batch.positions_BV)
+        features: Tensor = self.backbone(batch.images_BV1SS[batch.view_mask_BV]).flatten(2).transpose(1, 2)
+        return features
 
     def encode_features(self, features_IPC: Tensor, view_mask_BV: Tensor, positions_BV: Tensor) -> EncodedStudies:
         """As ``encode`` from the stem's features, (I, P, C), views of a study adjacent."""
+        h, valid_BN = self._first_tokens(features_IPC, view_mask_BV, positions_BV)
+        causal_modules = self.config.visual or self.config.linguistic
+        h, maps = self._encode_tokens(h, EncodedStudies(h, valid_BN).cross_mask(), with_maps=causal_modules)
+        return self._intervene(self._placed(h, view_mask_BV.shape[1]), maps, valid_BN, view_mask_BV.shape[1])
+
+    def _first_tokens(self, features_IPC: Tensor, view_mask_BV: Tensor, positions_BV: Tensor) -> tuple[Tensor, Tensor]:
+        """CLS and the patches of every view before the encoder, (B, N, D), and which of them exist, bool (B, N)."""
         num_studies, num_views = view_mask_BV.shape
         tokens = self.embed(features_IPC, positions_BV[view_mask_BV])
         num_patches, dim = tokens.shape[1:]
@@ -132,18 +143,16 @@ class Vlci(Network):
         valid_BN = torch.cat(
             [view_mask_BV.new_ones(num_studies, 1), view_mask_BV.repeat_interleave(num_patches, dim=1)], dim=1
         )
-        encoded = EncodedStudies(h, valid_BN)
-        mask = encoded.cross_mask()
-        h, maps = self._encode_tokens(h, mask)
-        # The positions are added a second time behind the encoder, CLS excepted (as released).
-        table_PD = self.patch_positions(h)
-        h = h + torch.cat([table_PD.new_zeros(1, dim), table_PD.repeat(num_views, 1)])
-        return self._intervene(h, maps, valid_BN, num_views)
+        return h, valid_BN
 
-    def _encode_tokens(self, h: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """The encoder layers; attention maps only where the causal modules will read them."""
+    def _placed(self, h: Tensor, num_views: int) -> Tensor:
+        """With the positions, which are added a second time behind the encoder, CLS excepted (as released)."""
+        table_PD = self.patch_positions(h)
+        return h + torch.cat([table_PD.new_zeros(1, h.shape[-1]), table_PD.repeat(num_views, 1)])
+
+    def _encode_tokens(self, h: Tensor, mask: Tensor | None, *, with_maps: bool) -> tuple[Tensor, list[Tensor]]:
+        """The encoder layers; their attention maps where they are wanted."""
         maps: list[Tensor] = []
-        with_maps = self.config.visual or self.config.linguistic
         for layer in self.encoder:
             if with_maps:
                 h, layer_maps = layer.with_maps(h, mask)  # type: ignore[operator]
@@ -153,20 +162,24 @@ class Vlci(Network):
         return h, maps
 
     def _intervene(self, h: Tensor, maps: list[Tensor], valid_BN: Tensor, num_views: int) -> EncodedStudies:
-        if not maps:
+        if not (self.config.visual or self.config.linguistic):
             return EncodedStudies(self.memory_norm(h), valid_BN)
         local = self.local_sampling(h, maps, valid_BN)
         mediator = globe = None
         if self.config.visual:
-            patches_BVPD = h[:, 1:].unflatten(1, (num_views, -1))  # type: ignore[no-untyped-call]
-            globe = self.global_sampling(patches_BVPD)
-            valid_BV = valid_BN[:, 1 :: patches_BVPD.shape[2]]
-            valid_BM = valid_BV.repeat_interleave(globe.shape[1] // num_views, dim=1)
-            visual_mediator = self.fusion(local, globe, valid_BM)
+            visual_mediator, globe = self._visual_mediator(h, local, valid_BN, num_views)
             h = h + self.visual_front_door(h, visual_mediator, valid_BN)
         if self.config.linguistic:
             mediator = self.linguistic_mediator(local, self.text_embedding.embedding.weight)
         return EncodedStudies(self.memory_norm(h), valid_BN, mediator, local, globe)
+
+    def _visual_mediator(self, h: Tensor, local: Tensor, valid_BN: Tensor, num_views: int) -> tuple[Tensor, Tensor]:
+        """The visual mediator (B, K, D) and F_g (B, M, D), from which it is fused with F_l."""
+        patches_BVPD = h[:, 1:].unflatten(1, (num_views, -1))  # type: ignore[no-untyped-call]
+        globe = self.global_sampling(patches_BVPD)
+        valid_BV = valid_BN[:, 1 :: patches_BVPD.shape[2]]
+        valid_BM = valid_BV.repeat_interleave(globe.shape[1] // num_views, dim=1)
+        return self.fusion(local, globe, valid_BM), globe
 
     # --- teacher forcing ----------------------------------------------------------------------------------------
 
@@ -182,6 +195,13 @@ class Vlci(Network):
 
     def logits_from(self, encoded: EncodedStudies, token_ids_BT: Tensor) -> Tensor:
         """Logits (B, T, U) behind each of the given tokens."""
+        logits: Tensor = self.decoder(*self._read(encoded, token_ids_BT))
+        return logits
+
+    def _read(
+        self, encoded: EncodedStudies, token_ids_BT: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """What the decoder takes: embedded words, memory, and the masks of both."""
         x = self.text_embedding(token_ids_BT)
         if encoded.mediator_BKD is not None:
             front_door = self.linguistic_front_door
@@ -194,8 +214,7 @@ class Vlci(Network):
             # As released, a padded *query* attends uniformly over all memory; it carries no loss.
             rows = torch.zeros_like(valid_BT, dtype=x.dtype).masked_fill_(~valid_BT, MASKED)[:, None, :, None]
             cross_mask = rows.expand(-1, -1, -1, encoded.memory_BND.shape[1])
-        logits: Tensor = self.decoder(x, encoded.memory_BND, cross_mask, valid_BT)
-        return logits
+        return x, encoded.memory_BND, cross_mask, valid_BT
 
     def logits_of(self, batch: Batch, token_ids_BKT: Tensor) -> Tensor:
         """Logits (B, K, T-1, U) of K texts per study, each from BOS on; a study is encoded once for all of them."""
@@ -203,6 +222,33 @@ class Vlci(Network):
         studies = torch.arange(len(batch), device=token_ids_BKT.device).repeat_interleave(num_texts)
         logits = self.logits_from(_pick(encoded, studies), token_ids_BKT.flatten(0, 1)[:, :-1])
         return logits.unflatten(0, (len(batch), num_texts))  # type: ignore[no-untyped-call,no-any-return]
+
+    # --- evidence -----------------------------------------------------------------------------------------------
+
+    def attention_maps(self, batch: Batch) -> Attention:
+        """See ``radwright.types.AttentionMaps``: cross-attention rolled out through decoder, VDM and encoder.
+
+        From a word through self- and cross-attention to the memory, from there through the visual front door, whose
+        output is a weighted mean of the memory's own tokens, and through the encoder to the patches that went into it
+        (``radwright.nn.rollout``). Elsewhere are the words themselves and CLS. A patch is what the stem made of it,
+        which sees beyond its edges. LDM is not followed: it mixes words with words.
+        """
+        if batch.token_ids_BT is None:
+            raise ValueError("attention is that of given tokens; see radwright.evidence.sentences.with_drafts")
+        views, num_views = (batch.view_mask_BV, batch.positions_BV), batch.view_mask_BV.shape[1]
+        features = self._features(batch)
+        encoded = self.encode_features(features, *views)
+        memory_BTN, words_BTT = roll_decoder(self.decoder.maps(*self._read(encoded, batch.token_ids_BT[:, :-1])))
+        h, valid_BN = self._first_tokens(features, *views)
+        h, maps = self._encode_tokens(h, encoded.cross_mask(), with_maps=True)
+        if self.config.visual:
+            h = self._placed(h, num_views)
+            mediator, _ = self._visual_mediator(h, self.local_sampling(h, maps, valid_BN), valid_BN, num_views)
+            memory_BTN = memory_BTN @ self.visual_front_door.weights(h, mediator, valid_BN).to(memory_BTN.dtype)
+        on_BTN = roll_back(memory_BTN, maps)
+        side = self.patches_per_side
+        patches_BTVGG = on_BTN[..., 1:].unflatten(-1, (num_views, side, side))  # type: ignore[no-untyped-call]
+        return Attention(patches_BTVGG, on_BTN[..., 0] + words_BTT.sum(-1))
 
     # --- decoding -----------------------------------------------------------------------------------------------
 

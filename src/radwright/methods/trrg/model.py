@@ -26,7 +26,7 @@ from radwright.methods.trrg.perception import Clues, Policy, PolicyName, make_po
 from radwright.nn.attention import linear
 from radwright.nn.language import Language, LanguageConfig
 from radwright.text.prompts import PromptConfig
-from radwright.types import VIEW_POSITIONS, Batch, Tokenizer
+from radwright.types import VIEW_POSITIONS, Attention, Batch, Tokenizer
 
 
 class TrrgConfig(AlignmentConfig):
@@ -69,11 +69,14 @@ class Prompted:
     Attributes:
         prefix_BLE: embedded prompts, left-padded.
         keep_BL: bool, False at padding.
+        patch_BL: int64, which of the study's V * P patches (as the language model reads them) stands at a place; -1 at
+            all other places.
         pooled_BD: mean of the patches that exist after the interaction.
     """
 
     prefix_BLE: Tensor
     keep_BL: Tensor
+    patch_BL: Tensor
     pooled_BD: Tensor
 
 
@@ -196,8 +199,10 @@ class Trrg(Alignment):
         pooled = nn.functional.adaptive_avg_pool2d(grid, wanted).flatten(2).transpose(1, 2)
         return pooled.unflatten(0, patches_BVPD.shape[:2])  # type: ignore[no-untyped-call,no-any-return]
 
-    def _assemble(self, batch: Batch, visual_BVPE: Tensor, clues_BKE: Tensor, keep_BK: Tensor) -> tuple[Tensor, Tensor]:
-        """Left-padded prompts (B, L, E) and which places are real, bool (B, L).
+    def _assemble(
+        self, batch: Batch, visual_BVPE: Tensor, clues_BKE: Tensor, keep_BK: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Left-padded prompts (B, L, E), which places are real, bool (B, L), and ``Prompted.patch_BL``.
 
         Every place is a row of one table: the batch's words, then all patches, then all clues.
         """
@@ -232,7 +237,10 @@ class Trrg(Alignment):
         embedded_BLE = self.language.embed(index_BL.clamp(max=first_patch - 1))
         table = torch.cat([visual_BVPE.flatten(0, 2), clues_BKE.flatten(0, 1)]).to(embedded_BLE.dtype)
         other_BLE = table[(index_BL - first_patch).clamp(min=0)]
-        return torch.where((index_BL >= first_patch).unsqueeze(-1), other_BLE, embedded_BLE), keep_BL
+        own_patches = visual_BVPE.shape[1] * num_patches
+        is_patch_BL = (index_BL >= first_patch) & (index_BL < first_clue)
+        patch_BL = torch.where(is_patch_BL, (index_BL - first_patch) % own_patches, -1)
+        return torch.where((index_BL >= first_patch).unsqueeze(-1), other_BLE, embedded_BLE), keep_BL, patch_BL
 
     # --- teacher forcing ----------------------------------------------------------------------------------------
 
@@ -254,6 +262,29 @@ class Trrg(Alignment):
         self.language.check_length(prompted.prefix_BLE.shape[1], ids_BT.shape[1])
         logits, states = self.language(prompted.prefix_BLE, prompted.keep_BL, ids_BT)
         return logits, states, prompted
+
+    # --- evidence -----------------------------------------------------------------------------------------------
+
+    def attention_maps(self, batch: Batch) -> Attention:
+        """See ``radwright.types.AttentionMaps``: the language model's attention, rolled out to the image's places.
+
+        Elsewhere are the prompt's words, the clues and the report's own words: what the clues have seen of the image is
+        not followed, and neither is what a patch has heard of the clues. A patch is what the encoder made of it, which
+        sees beyond its edges.
+        """
+        if batch.token_ids_BT is None:
+            raise ValueError("attention is that of given tokens; see radwright.evidence.sentences.with_drafts")
+        prompted = self.prompt(batch)
+        # One row more than tokens are read: the last place of the prompt predicts the first token.
+        rolled_BTS = self.language.rolled_attention(prompted.prefix_BLE, prompted.keep_BL, batch.token_ids_BT[:, 1:-1])
+        num_views, width = batch.view_mask_BV.shape[1], prompted.patch_BL.shape[1]
+        side = min(self.patches_per_side, self.config.patches_per_side or self.patches_per_side)
+        # What stands at no patch is added up in a column of its own.
+        column_BL = torch.where(prompted.patch_BL < 0, num_views * side * side, prompted.patch_BL)
+        shares_BTN = rolled_BTS.new_zeros(*rolled_BTS.shape[:2], num_views * side * side + 1)
+        shares_BTN.scatter_add_(2, column_BL.unsqueeze(1).expand(-1, rolled_BTS.shape[1], -1), rolled_BTS[..., :width])
+        patches_BTVGG = shares_BTN[..., :-1].unflatten(-1, (num_views, side, side))  # type: ignore[no-untyped-call]
+        return Attention(patches_BTVGG, shares_BTN[..., -1] + rolled_BTS[..., width:].sum(-1))
 
     # --- decoding -----------------------------------------------------------------------------------------------
 
