@@ -193,6 +193,23 @@ def draft_batch(
         StudyError: see ``generate``.
     """
     started = time.perf_counter()
+    hypotheses = draft_tokens(model, tokenizer, batch, decoding, frequency, beginnings)
+    seconds = (time.perf_counter() - started) / max(1, len(batch))
+    return [
+        Report(study_id, tokenizer.decode(h.token_ids), h.score, seconds, len(h.token_ids), h.finished)
+        for study_id, h in zip(batch.study_ids, hypotheses, strict=True)
+    ]
+
+
+def draft_tokens(
+    model: Decodable,
+    tokenizer: Tokenizer,
+    batch: Batch,
+    decoding: DecodingConfig,
+    frequency: DocumentFrequency | None = None,
+    beginnings: Sequence[Sequence[int]] | None = None,
+) -> list[Hypothesis]:
+    """As ``draft_batch``, the drafts as their tokens."""
     strategy = decoding.strategy
     if isinstance(strategy, Consensus) and strategy.rarity and frequency is None:
         raise ConfigError(
@@ -210,11 +227,7 @@ def draft_batch(
             _consensus(_pool(hypothesis), votes, tokenizer, known, strategy.rarity)
             for hypothesis, votes in zip(hypotheses, voters, strict=True)
         ]
-    seconds = (time.perf_counter() - started) / max(1, len(batch))
-    return [
-        Report(study_id, tokenizer.decode(h.token_ids), h.score, seconds, len(h.token_ids), h.finished)
-        for study_id, h in zip(batch.study_ids, hypotheses, strict=True)
-    ]
+    return hypotheses
 
 
 def with_clues(model: Decodable, batch: Batch, reports: Sequence[Report]) -> list[Report]:
