@@ -126,6 +126,8 @@ def test_no_forbidden_library_anywhere() -> None:
         ["import-released", "--help"],
         ["score", "--help"],
         ["evaluate", "--help"],
+        ["explain", "--help"],
+        ["evaluate-evidence", "--help"],
         ["label", "--help"],
         ["compare", "--help"],
         ["robustness", "--help"],

@@ -1,4 +1,4 @@
-"""The page in a browser: order, filters, search, address, keys; legible on a phone; nothing is fetched."""
+"""The pages in a browser: order, filters, search, address, keys; legible on a phone; nothing is fetched."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from radwright.evaluation.clues import evaluate_clues
 from radwright.evaluation.marks import read_both
 from radwright.evaluation.page import DraftedStudy, Page, PageView, write_page
 from radwright.evaluation.page.clues import CluePage, write_clue_page
+from radwright.evaluation.page.evidence import ClueRow, EvidencePage, SentenceRow, write_evidence_page
 from radwright.evaluation.score import score
 from radwright.methods.trrg.clue_bank import default_bank
 
@@ -251,3 +252,80 @@ def test_the_page_of_clues_fits_its_window_and_asks_for_nothing(browser: Any, tm
         assert page.tab.locator("circle.bin").count() > len(bank.names)
         assert all(url.startswith(("file:", "data:")) for url in page.requests)
         assert not page.complaints
+
+
+@pytest.fixture(scope="module")
+def evidence_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = np.random.default_rng(3)
+    clues = (ClueRow("Enlarged Cardiomediastinum", True, 0.8, -1.0, -2.5, "The heart is large.", "No effusion."),)
+    sentences = tuple(
+        SentenceRow(
+            f"Sentence number {number} is about a rather long matter.",
+            -1.0,
+            5,
+            {"occlusion": draw.normal(size=(2, 32, 32)), "attention": draw.random((2, 32, 32))},
+            clues,
+        )
+        for number in range(5)
+    )
+    views = tuple(
+        PageView(name, Image.fromarray(draw.integers(0, 255, (96, 96), dtype=np.uint8)))
+        for name in ("frontal", "lateral")
+    )
+    facts = {"command": "radwright explain " + "a/very/long/path/without/any/space/" * 6}
+    path = tmp_path_factory.mktemp("evidence") / "page.html"
+    write_evidence_page(path, EvidencePage("Evidence", views, sentences, "No effusion.", (), facts))
+    return path
+
+
+SHOWN = (
+    "['.overlay', '.panel'].map(kind => [...document.querySelectorAll(kind)].filter(one => !one.hidden)"
+    ".map(one => `${one.dataset.sentence} ${one.dataset.kind ?? ''}`.trim()))"
+)
+
+
+def test_a_sentence_in_focus_shows_its_evidence(browser: Any, evidence_file: Path) -> None:
+    with Opened(browser, evidence_file, 1400) as page:
+        assert page.tab.evaluate(SHOWN) == [["0 occlusion"] * 2, ["0"]]
+        page.tab.locator("#sentences label").nth(2).click()
+        assert page.tab.evaluate(SHOWN) == [["2 occlusion"] * 2, ["2"]]
+        page.tab.locator("#kinds label", has_text="Attention").click()
+        assert page.tab.evaluate(SHOWN) == [["2 attention"] * 2, ["2"]]
+        page.tab.locator("#sentences label").nth(4).hover()
+        assert page.tab.evaluate(SHOWN) == [["4 attention"] * 2, ["4"]]
+        page.tab.mouse.move(5, 5)
+        assert page.tab.evaluate(SHOWN) == [["2 attention"] * 2, ["2"]]
+        page.tab.locator("#kinds label", has_text="Image only").click()
+        assert page.tab.evaluate(SHOWN) == [[], ["2"]]
+        page.tab.locator("#kinds label", has_text="Occlusion").click()
+        page.tab.focus("input[name=sentence]:checked")
+        page.tab.keyboard.press("ArrowDown")
+        assert page.tab.evaluate(SHOWN) == [["3 occlusion"] * 2, ["3"]]
+        page.tab.keyboard.press("ArrowUp")
+        page.tab.keyboard.press("ArrowUp")
+        assert page.tab.evaluate(SHOWN) == [["1 occlusion"] * 2, ["1"]]
+        assert not page.complaints
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_of_evidence_fits_its_window_and_asks_for_nothing(
+    browser: Any, evidence_file: Path, width: int, scheme: str
+) -> None:
+    with Opened(browser, evidence_file, width, scheme=scheme) as page:
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+        # A map lies exactly over its image.
+        boxes = page.tab.eval_on_selector_all(
+            ".frame",
+            "all => all.map(one => [...one.children].filter(part => !part.hidden)"
+            ".map(part => JSON.stringify(part.getBoundingClientRect())))",
+        )
+        assert len(boxes) == 2
+        assert all(len(own) == 2 and own[0] == own[1] for own in boxes)
+        assert all(url.startswith(("file:", "data:")) for url in page.requests)
+        assert not page.complaints
+        if width < 500:
+            heights = page.tab.eval_on_selector_all(
+                "#sentences label, #kinds span", "all => all.map(one => one.getBoundingClientRect().height)"
+            )
+            assert all(height >= 44 for height in heights)

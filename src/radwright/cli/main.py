@@ -27,6 +27,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "radwright.cli.evaluate_clues:evaluate_clues",
         "Score the diseases that a checkpoint perceives: AUC, F1, calibration, and a page.",
     ),
+    "explain": ("radwright.cli.explain:explain", "See what every sentence of a study's draft rests on, on one page."),
+    "evaluate-evidence": (
+        "radwright.cli.evaluate_evidence:evaluate_evidence",
+        "Judge evidence maps on the phantom: pointing game and deletion curve.",
+    ),
     "label": ("radwright.cli.label:label", "Label what reports assert, deny and leave open (CheXpert or NIH classes)."),
     "compare": (
         "radwright.cli.compare:compare",
@@ -39,7 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""
-RESUMABLE = frozenset({"prepare", "train", "generate", "evaluate", "robustness", "demo"})
+RESUMABLE = frozenset({"prepare", "train", "generate", "evaluate", "evaluate-evidence", "robustness", "demo"})
 """Commands that go on where they stopped."""
 INTERRUPTED = 130
 """Exit status on Ctrl-C; the command-line library turns the interrupt into it."""

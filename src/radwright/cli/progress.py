@@ -21,7 +21,7 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(what: str, *, total: int | None) -> Iterator[Bar]:
+def progress_bar(what: str, *, total: int | None, unit: str = "studies") -> Iterator[Bar]:
     """Count, speed and time left of ``what`` on standard error."""
     from rich.console import Console
     from rich.progress import (
@@ -44,7 +44,7 @@ def progress_bar(what: str, *, total: int | None) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        yield Bar(progress, progress.add_task(what, total=total, unit="studies"))
+        yield Bar(progress, progress.add_task(what, total=total, unit=unit))
 
 
 def say(text: str) -> None:

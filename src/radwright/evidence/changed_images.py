@@ -6,7 +6,7 @@ Shape legend: R changes, J sentences, V views, S image side in pixels.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,6 +26,7 @@ def score_changed(
     images: Iterable[Tensor],
     *,
     batch_size: int,
+    on_images: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Log-probability of every sentence behind the same words before it, (R, J) float64 on the CPU.
 
@@ -35,6 +36,7 @@ def score_changed(
         sentences: of the draft.
         images: R times the study's images, changed, (V, 1, S, S); asked for a batch at a time.
         batch_size: how many go through the network at once.
+        on_images: told how many went through, after each batch.
 
     Raises:
         StudyError: the batch does not hold exactly one study.
@@ -47,6 +49,8 @@ def score_changed(
         same = batch.rows(torch.zeros(len(chunk), dtype=torch.int64))
         changed = replace(same, images_BV1SS=torch.stack(chunk).to(batch.images_BV1SS))
         rows += [sentence_log_probs(told_T, sentences) for told_T in token_log_probs(model, changed)]
+        if on_images is not None:
+            on_images(len(chunk))
     return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(sentences))
 
 

@@ -5,7 +5,7 @@ Shape legend: V views, S image side in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -85,12 +85,15 @@ class Explainer(Predictor):
             raise CheckpointError(f"{checkpoint.path}: {type(checkpoint.model).__name__} gives no text a probability")
         self.occlusion = occlusion or OcclusionConfig()
 
-    def explain(self, studies: Iterable[Study], *, clues: bool = True) -> Iterator[StudyEvidence | Skipped]:
+    def explain(
+        self, studies: Iterable[Study], *, clues: bool = True, on_images: Callable[[int], None] | None = None
+    ) -> Iterator[StudyEvidence | Skipped]:
         """The evidence, or the reason for none, per study, in order.
 
         Args:
             studies: to draft and explain.
             clues: whether clues are forced on and off, where the network is told any.
+            on_images: told how many occluded images went through the network, as they do (see ``occlusion_maps``).
         """
         for chunk in self._loaded(studies):
             for views in chunk:
@@ -98,11 +101,11 @@ class Explainer(Predictor):
                     yield views
                     continue
                 try:
-                    yield self._explain(views, clues=clues)
+                    yield self._explain(views, clues, on_images)
                 except StudyError as error:
                     yield Skipped(views.study_id, str(error))
 
-    def _explain(self, views: LoadedStudy, *, clues: bool) -> StudyEvidence:
+    def _explain(self, views: LoadedStudy, clues: bool, on_images: Callable[[int], None] | None) -> StudyEvidence:
         model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
         batch = self._batch([views])
         [draft] = draft_tokens(model, tokenizer, batch, self.decoding, self.checkpoint.frequency)
@@ -115,7 +118,9 @@ class Explainer(Predictor):
         report = Report(views.study_id, tokenizer.decode(ids), draft.score, 0.0, len(ids), draft.finished, told)
         batch = with_drafts(batch, [ids], tokenizer)
         log_probs = sentence_log_probs(token_log_probs(model, batch)[0], sentences)
-        occlusion_JVSS = occlusion_maps(model, batch, sentences, self.occlusion, batch_size=self.batch_size)
+        occlusion_JVSS = occlusion_maps(
+            model, batch, sentences, self.occlusion, batch_size=self.batch_size, on_images=on_images
+        )
         attention: list[Tensor | None] = [None] * len(sentences)
         if isinstance(model, AttentionMaps):
             attention = list(attention_maps(model, batch, [sentences])[0].double().cpu())

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from radwright.data.phantom import PhantomStudy
 from radwright.data.phantom.overlay import VIEW_NAMES
 from radwright.evidence.explainer import SentenceEvidence, StudyEvidence
-from radwright.evidence.localisation import centre_map, chance_of, deletion_curves, points_at, random_map
+from radwright.evidence.localisation import (
+    centre_map,
+    chance_of,
+    curve_area,
+    deletion_curves,
+    points_at,
+    random_map,
+)
 from radwright.evidence.phantom_truth import UsualPlaces, masks_of, spoken_of
 from radwright.types import ReportModel
 
@@ -49,7 +56,7 @@ def judge_study(
         JSON-able: ``study_id``, ``report``, ``num_sentences``, ``num_fabricated`` (sentences that assert a finding
         which the study does not show), and ``sentences``: ``text``, ``log_prob``, ``kinds``, ``chance`` and
         ``chance_near`` by view, and ``maps``: by name the pointing game by view, exact (``points``) and with the
-        tolerance (``near``), and the deletion ``curve``.
+        tolerance (``near``), the deletion ``curve`` and its area (``deletion``).
     """
     size_px = evidence.batch.images_BV1SS.shape[-1]
     tolerance_px = TOLERANCE * size_px
@@ -90,7 +97,9 @@ def judge_study(
         }
     curves = deletion_curves(model, evidence.batch, sentences, maps, num_steps=num_steps, batch_size=batch_size)
     for (place, name), curve in curves.items():
-        judged[place]["maps"][name]["curve"] = [round(float(value), 5) for value in curve]
+        measured = judged[place]["maps"][name]
+        measured["curve"] = [round(float(value), 5) for value in curve]
+        measured["deletion"] = round(curve_area(curve), 5)
     return {
         "study_id": study.study_id,
         "report": evidence.report.text,

@@ -5,7 +5,7 @@ Shape legend: J sentences, V views, R windows over all views, S image side in pi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from pydantic import Field
@@ -53,6 +53,7 @@ def occlusion_maps(
     config: OcclusionConfig | None = None,
     *,
     batch_size: int = 32,
+    on_images: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Effect of what stands at a pixel on the log-probability of each sentence, (J, V, S, S) float64 on the CPU.
 
@@ -67,6 +68,7 @@ def occlusion_maps(
         sentences: of the draft; all come from the same passes.
         config: the windows.
         batch_size: images that go through the network at once.
+        on_images: told how many went through, after each batch; 1 + windows x views in all.
 
     Raises:
         StudyError: the batch does not hold exactly one study.
@@ -87,7 +89,7 @@ def occlusion_maps(
                 hidden[view, :, rows, columns] = plain_V1SS[view, :, rows, columns]
                 yield hidden
 
-    scores_RJ = score_changed(model, batch, sentences, changed(), batch_size=batch_size)
+    scores_RJ = score_changed(model, batch, sentences, changed(), batch_size=batch_size, on_images=on_images)
     effects_RJ = scores_RJ[:1] - scores_RJ[1:]
     sums_JVSS = torch.zeros(len(sentences), num_views, size_px, size_px, dtype=torch.float64)
     covered_SS = torch.zeros(size_px, size_px, dtype=torch.float64)

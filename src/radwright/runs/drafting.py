@@ -69,17 +69,26 @@ def open_predictor(
     """A predictor as the command line asks for it; ``decoding`` holds ``key=value`` changes of the checkpoint's own."""
     set_threads(threads)
     loaded = load_checkpoint(checkpoint, device=choose_device(device))
-    values = apply_overrides(loaded.config.decoding.plain(), decoding)
-    if any(change.startswith("strategy.kind=") for change in decoding):
-        # Another kind of strategy: the old kind's settings are none of its own.
-        chosen = apply_overrides({}, [change for change in decoding if change.startswith("strategy.")])
-        values["strategy"] = chosen["strategy"]
     return Predictor(
         loaded,
-        decoding=DecodingConfig.parse(values, where="--decoding"),
+        decoding=change_decoding(loaded.config.decoding, decoding),
         batch_size=batch_size,
         num_decoders=max(1, min(4, (os.cpu_count() or 2) // 2)),
     )
+
+
+def change_decoding(decoding: DecodingConfig, changes: Sequence[str]) -> DecodingConfig:
+    """A checkpoint's decoding with the ``key=value`` changes of the command line.
+
+    Raises:
+        ConfigError: an unknown key, or a value that does not fit.
+    """
+    values = apply_overrides(decoding.plain(), changes)
+    if any(change.startswith("strategy.kind=") for change in changes):
+        # Another kind of strategy: the old kind's settings are none of its own.
+        chosen = apply_overrides({}, [change for change in changes if change.startswith("strategy.")])
+        values["strategy"] = chosen["strategy"]
+    return DecodingConfig.parse(values, where="--decoding")
 
 
 class StoredStudies(Sequence[Study]):

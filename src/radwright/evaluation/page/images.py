@@ -21,13 +21,13 @@ LOSSLESS_SIDE_PX = 160
 _JPEG_QUALITY = 85
 
 
-def data_uri(view: PageView) -> tuple[str, int, int]:
+def data_uri(view: PageView, *, max_side_px: int = MAX_SIDE_PX) -> tuple[str, int, int]:
     """The view as a gray 8-bit image: (URI, width, height in pixels).
 
     Raises:
         ImageError: it cannot be decoded.
     """
-    image = Image.fromarray(_gray(view))
+    image = Image.fromarray(_gray(view, max_side_px))
     stream = io.BytesIO()
     if max(image.size) <= LOSSLESS_SIDE_PX:
         image.save(stream, "PNG", compress_level=6)
@@ -38,21 +38,21 @@ def data_uri(view: PageView) -> tuple[str, int, int]:
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}", image.width, image.height
 
 
-def _gray(view: PageView) -> Pixels:
+def _gray(view: PageView, max_side_px: int) -> Pixels:
     """uint8 pixels (height, width) of the size to show."""
     if isinstance(view.image, Image.Image):
         pixels: Pixels = np.asarray(view.image.convert("L"))
-        width, height = _shown_size(view, view.image.width, view.image.height)
+        width, height = _shown_size(view, view.image.width, view.image.height, max_side_px)
     else:
         encoded = probe(view.image, name=view.position, max_pixels=ImageConfig().max_pixels)
-        width, height = _shown_size(view, encoded.width, encoded.height)
+        width, height = _shown_size(view, encoded.width, encoded.height, max_side_px)
         pixels = decode(encoded, at_least=(DRAFT_MARGIN * width, DRAFT_MARGIN * height))
     pixels = resize(pixels, (width, height))
     return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
 
 
-def _shown_size(view: PageView, width: int, height: int) -> tuple[int, int]:
-    side = min(max(width, height), MAX_SIDE_PX)
+def _shown_size(view: PageView, width: int, height: int, max_side_px: int) -> tuple[int, int]:
+    side = min(max(width, height), max_side_px)
     width, height = view.original_size or (width, height)
     if width <= 0 or height <= 0:
         raise ImageError(f"{view.position}: its size {width} x {height} is no size of an image")

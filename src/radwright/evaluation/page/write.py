@@ -76,12 +76,12 @@ def render_page(page: Page) -> str:
         tag("footer", WARNING),
         tag("dialog", id="viewer", aria_label="Enlarged image") if has_studies else None,
     ]
-    return document(page.title, join(body), script=_own_file("page.js"))
+    return document(page.title, join(body), script=own_file("page.js"))
 
 
 def document(title: str, body: Html, *, script: Html | None = None) -> str:
     """A whole HTML file with the pages' style, whose policy lets in nothing but that style and ``script``."""
-    style = _own_file("page.css")
+    style = own_file("page.css")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -103,7 +103,7 @@ def _check(page: Page) -> None:
         raise ScoringError(f"the page: {name_some(twice, 'study')} given more than once; leave the copies out")
 
 
-def _own_file(name: str) -> Html:
+def own_file(name: str) -> Html:
     """The page's own style or script; both are read as raw text by browsers, so neither may end its element."""
     text = files("radwright.evaluation.page").joinpath(name).read_text(encoding="utf-8")
     assert "</" not in text, name

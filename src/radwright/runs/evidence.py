@@ -1,0 +1,221 @@
+"""Evidence put together: a checkpoint whose drafts are explained, and its maps judged on the phantom."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radwright import __version__
+from radwright.data.files import append_line, drop_torn_line, read_lines
+from radwright.data.phantom import PhantomConfig, PhantomStudy, generate_study
+from radwright.data.phantom.study import study_name
+from radwright.data.sources.phantom import DEFAULT, PhantomSource
+from radwright.errors import OutputError
+from radwright.evaluation.evidence import EvidenceEvaluation, evaluate_evidence
+from radwright.evaluation.reports import name_some
+from radwright.evidence.explainer import Explainer
+from radwright.evidence.judging import TOLERANCE, judge_study
+from radwright.evidence.occlusion import OcclusionConfig
+from radwright.evidence.phantom_truth import UsualPlaces
+from radwright.inference.checkpoint import load_checkpoint
+from radwright.runs.demo import quickstart
+from radwright.runs.drafting import ShowProgress, change_decoding, choose_device, set_threads
+from radwright.runs.outputs import claimed, write_json
+from radwright.types import Skipped, Split
+
+SCORES = "evidence.json"
+STUDIES = "studies.jsonl"
+QUICKSTART = "quickstart"
+"""The word that stands for the population of ``radwright demo``."""
+
+
+def open_explainer(
+    checkpoint: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    batch_size: int = 32,
+    decoding: Sequence[str] = (),
+    windows_per_side: int | None = None,
+) -> Explainer:
+    """An explainer as the command line asks for it; ``decoding``: ``key=value`` changes of the checkpoint's own."""
+    set_threads(threads)
+    loaded = load_checkpoint(checkpoint, device=choose_device(device))
+    chosen = {} if windows_per_side is None else {"windows_per_side": windows_per_side}
+    return Explainer(
+        loaded,
+        decoding=change_decoding(loaded.config.decoding, decoding),
+        batch_size=batch_size,
+        num_decoders=max(1, min(4, (os.cpu_count() or 2) // 2)),
+        occlusion=OcclusionConfig.parse(chosen, where="occlusion"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRequest:
+    """What is to be judged.
+
+    Attributes:
+        checkpoint: a checkpoint directory.
+        out: folder for everything that is made.
+        num_studies: of the phantom's split, from its first.
+        phantom: a YAML file of a population, or ``default``, or ``quickstart``.
+        split: its split.
+        num_steps: of a deletion curve.
+        windows_per_side: of occlusion; None: its default.
+        decoding: ``key=value`` changes.
+        device, threads, batch_size: as for drafting.
+    """
+
+    checkpoint: Path
+    out: Path
+    num_studies: int = 100
+    phantom: str = QUICKSTART
+    split: Split = "test"
+    num_steps: int = 10
+    windows_per_side: int | None = None
+    decoding: tuple[str, ...] = ()
+    device: str = "auto"
+    threads: int | None = None
+    batch_size: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceResult:
+    """What was found.
+
+    Attributes:
+        evaluation: the scores.
+        facts: checkpoint, weights, phantom and settings, as JSON-able values.
+        skipped: study id -> why it could not be explained.
+        num_resumed: studies that an earlier call had judged.
+        out: the folder.
+    """
+
+    evaluation: EvidenceEvaluation
+    facts: Mapping[str, Any]
+    skipped: Mapping[str, str]
+    num_resumed: int
+    out: Path
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers should know."""
+        found = self.evaluation
+        notes = [
+            f"{found.num_judged} of {found.num_sentences} sentences assert a finding that is there, in "
+            f"{found.num_places} views; {found.num_fabricated} assert one that is not"
+        ]
+        if self.skipped:
+            notes.append(f"{name_some(self.skipped, 'study')} could not be explained ({STUDIES} says why)")
+        return notes
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {
+            **self.facts,
+            **self.evaluation.plain(),
+            "skipped": dict(self.skipped),
+            "notes": self.notes,
+            "out": str(self.out),
+        }
+
+
+def run_evidence_evaluation(request: EvidenceRequest, *, show_progress: ShowProgress) -> EvidenceResult:
+    """Draft and explain phantom studies, hold every map against the masks, and write rows and scores.
+
+    What an earlier, interrupted call has judged is not done again.
+
+    Raises:
+        CheckpointError: no checkpoint, or one that writes no reports.
+        SourceError, ConfigError: the phantom or a setting cannot be used.
+        OutputError: the folder holds something else, or cannot be written.
+        ScoringError: nothing could be judged.
+    """
+    config = phantom_of(request.phantom)
+    explainer = open_explainer(
+        request.checkpoint,
+        device=request.device,
+        threads=request.threads,
+        batch_size=request.batch_size,
+        decoding=request.decoding,
+        windows_per_side=request.windows_per_side,
+    )
+    facts: dict[str, Any] = {
+        "radwright": __version__,
+        "checkpoint": str(request.checkpoint),
+        "method": explainer.checkpoint.config.method,
+        "weights": explainer.fingerprint,
+        "phantom": config.plain(),
+        "split": request.split,
+        "decoding": explainer.decoding.plain(),
+        "occlusion": explainer.occlusion.plain(),
+        "num_steps": request.num_steps,
+        "tolerance": TOLERANCE,
+    }
+    identity = {name: value for name, value in facts.items() if name not in {"radwright", "checkpoint"}}
+    with claimed(request.out, {"command": "evaluate-evidence", **identity}):
+        path = request.out / STUDIES
+        drop_torn_line(path)
+        names = [study_name(request.split, index) for index in range(request.num_studies)]
+        rows = {row["study_id"]: row for row in read_lines(path) if row["study_id"] in names}
+        num_resumed = len(rows)
+        todo = [index for index, name in enumerate(names) if name not in rows]
+        with show_progress("judging evidence", len(todo)) as bar:
+            for row in _judged(explainer, config, request, todo):
+                append_line(path, row)
+                rows[row["study_id"]] = row
+                bar.advance()
+        skipped = {name: rows[name]["skipped"] for name in names if "skipped" in rows[name]}
+        if len(skipped) == len(names):
+            first, reason = next(iter(skipped.items()))
+            raise OutputError(f"{request.out}: none of {len(names)} studies could be explained; {first}: {reason}")
+        evaluation = evaluate_evidence([rows[name] for name in names if name not in skipped])
+        result = EvidenceResult(evaluation, facts, skipped, num_resumed, request.out)
+        write_json(request.out / SCORES, result.plain())
+    return result
+
+
+def phantom_of(name: str) -> PhantomConfig:
+    """The population of a YAML file, of ``default``, or of ``quickstart``.
+
+    Raises:
+        SourceError, ConfigError: it cannot be read.
+    """
+    path = quickstart("phantom_studies.yaml") if name == QUICKSTART else Path(name)
+    return PhantomSource(path if name != DEFAULT else Path(DEFAULT), {}).config
+
+
+def _judged(
+    explainer: Explainer, config: PhantomConfig, request: EvidenceRequest, indices: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """A row per study, in order: judged, or why it was skipped."""
+    usual = UsualPlaces(
+        config, explainer.checkpoint.config.image.size_px, "val" if request.split == "train" else "train"
+    )
+    waiting: dict[str, PhantomStudy] = {}
+
+    def studies() -> Iterator[Any]:
+        for index in indices:
+            made = generate_study(config, request.split, index)
+            waiting[made.study_id] = made
+            yield made.study()
+
+    # Forcing clues changes no map, and is left out here.
+    for outcome in explainer.explain(studies(), clues=False):
+        if isinstance(outcome, Skipped):
+            waiting.pop(outcome.study_id)
+            yield {"study_id": outcome.study_id, "skipped": outcome.reason}
+            continue
+        study = waiting.pop(outcome.report.study_id)
+        yield judge_study(
+            explainer.checkpoint.model,
+            outcome,
+            study,
+            usual,
+            num_steps=request.num_steps,
+            batch_size=request.batch_size,
+        )
