@@ -115,8 +115,10 @@ def row(study: str, values: dict[str, list[float]]) -> dict[str, Any]:
             "kinds": ["nodule"],
             "chance": {"frontal": 0.1},
             "chance_near": {"frontal": 0.2},
+            "chance_strongest": 0.05,
             "maps": {
-                name: {"points": {"frontal": own[place]}, "near": {"frontal": 1.0}, "deletion": own[place] + 1,
+                name: {"points": {"frontal": own[place]}, "near": {"frontal": 1.0}, "strongest": 0.5,
+                       "deletion": own[place] + 1,
                        "curve": [0.0, own[place] + 1]}
                 for name, own in values.items()
             },
@@ -145,7 +147,8 @@ def test_scores_are_means_over_views_and_differences_are_paired() -> None:
     assert above.low < above.value < above.high
     assert random.scores["points"].low < 10 / 60 < random.scores["points"].high
     assert occlusion.scores["deletion"].value == 2.0
-    assert found.chance == {"points": pytest.approx(0.1), "near": pytest.approx(0.2)}
+    assert found.chance == {"points": pytest.approx(0.1), "near": pytest.approx(0.2), "strongest": pytest.approx(0.05)}
+    assert occlusion.scores["strongest"].value == 0.5
     assert found.kinds["nodule"]["random"] == pytest.approx(10 / 60)
     assert found.curves["occlusion"] == [0.0, 2.0]
     assert not random.above

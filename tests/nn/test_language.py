@@ -428,3 +428,23 @@ def test_no_warnings(make: Callable[..., Language]) -> None:
         warnings.simplefilter("error")
         for kind in WRITERS:
             make(kind, tuning="lora")
+
+
+@each_kind
+def test_attention_is_rolled_out_in_shares_and_padded_is_alone(make: Callable[..., Language], kind: str) -> None:
+    language = exact(make(kind))
+    prefix, keep = prefixes([6, 3], language.dim)
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 4, 5]])
+    with torch.no_grad():
+        before = language(prefix, keep, ids)[0]
+        rolled = language.rolled_attention(prefix, keep, ids)
+        alone = language.rolled_attention(prefix[1:, 3:], keep[1:, 3:], ids[1:])
+        assert torch.equal(language(prefix, keep, ids)[0], before)  # it reads as it did before
+    assert rolled.shape == (2, 5, 10)
+    # The library makes the shares in float32.
+    assert torch.allclose(rolled.sum(-1), torch.ones((), dtype=rolled.dtype), atol=1e-5)
+    assert (rolled[1, :, :3] == 0).all()
+    assert torch.allclose(rolled[1:, :, 3:], alone, atol=1e-5)
+    reach = torch.arange(10) <= 5 + torch.arange(5)[:, None]  # a place reads itself and what is before it
+    assert (rolled[:, ~reach] == 0).all()
+    assert (rolled[0][reach] > 0).all()

@@ -182,6 +182,8 @@ def test_a_network_that_does_not_look_points_by_chance(
     assert set(scores) == {"occlusion", "attention", "usual_place", "centre", "random", "perfect"}
     assert scores["occlusion"]["points"]["value"] == pytest.approx(told["chance"]["points"])
     assert scores["occlusion"]["near"]["value"] == pytest.approx(told["chance"]["near"])
+    assert scores["occlusion"]["strongest"]["value"] == pytest.approx(told["chance"]["strongest"])
+    assert scores["perfect"]["strongest"]["value"] == 1
     assert scores["perfect"]["points"]["value"] == scores["perfect"]["near"]["value"] == 1
     assert all(own["deletion"]["value"] == pytest.approx(0, abs=1e-6) for own in scores.values())
     assert told["kinds"]["cardiomegaly"]["num_places"] == 8

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from radwright.evaluation.bootstrap import Interval
     from radwright.evaluation.evidence import EvidenceEvaluation
 
-_NAMES = {"usual_place": "usual place *", "centre": "centre *", "random": "random *", "perfect": "the mask itself"}
+_NAMES = {"usual_place": "usual place*", "centre": "centre*", "random": "random*", "perfect": "the mask itself"}
+_HEADINGS = {"points": "pointing", "near": "with tolerance", "strongest": "strongest", "deletion": "deletion, nats"}
 
 
 def evaluate_evidence(
@@ -84,13 +85,15 @@ def _maps(found: EvidenceEvaluation) -> Table:
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("map", min_width=15)
-    for heading in ("pointing", "with tolerance", "deletion, nats"):
+    for heading in _HEADINGS.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for scores in found.maps:
-        cells = (_scored(scores.scores[measure]) for measure in ("points", "near", "deletion"))
+        cells = (_scored(scores.scores[measure]) for measure in _HEADINGS)
         table.add_row(_NAMES.get(scores.name, scores.name), *cells, style="dim" if scores.name in _NAMES else None)
     table.add_section()
-    table.add_row("chance", f"{found.chance['points']:.3f}", f"{found.chance['near']:.3f}", "")
+    table.add_row(
+        "chance", *(f"{found.chance[measure]:.3f}" if measure in found.chance else "" for measure in _HEADINGS)
+    )
     return table
 
 
@@ -100,9 +103,9 @@ def _kinds(found: EvidenceEvaluation) -> Table:
 
     # By finding, chance says what a random map scores.
     names = [scores.name for scores in found.maps if scores.name not in {"perfect", "random"}]
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title="pointing by finding", title_justify="left")
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, title="pointing by finding", title_justify="left")
     table.add_column("", no_wrap=True)
-    for heading in ("views", "chance", *(_NAMES.get(name, name).replace(" *", "*") for name in names)):
+    for heading in ("views", "chance", *(_NAMES.get(name, name) for name in names)):
         table.add_column(heading, justify="right", no_wrap=True)
     for kind, values in found.kinds.items():
         cells = (f"{values[name]:.2f}" for name in ("chance", *names))
@@ -111,4 +114,4 @@ def _kinds(found: EvidenceEvaluation) -> Table:
 
 
 def _scored(interval: Interval) -> str:
-    return f"{interval.value:.3f} [dim]{interval.low:.3f}–{interval.high:.3f}[/dim]"
+    return f"{interval.value:.3f}\n[dim]{interval.low:.3f}–{interval.high:.3f}[/dim]"

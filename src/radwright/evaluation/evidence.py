@@ -13,8 +13,9 @@ from radwright.errors import ScoringError
 from radwright.evaluation.bootstrap import PERCENTILES, Interval, draw_counts
 from radwright.metrics.base import FloatArray
 
-MEASURES = ("points", "near", "deletion")
-"""Pointing game, exact and with a tolerance, and area of the deletion curve; the higher, the better."""
+MEASURES = ("points", "near", "strongest", "deletion")
+"""Pointing game in each view, exact and with a tolerance, that of all views together, and area of the deletion curve;
+the higher, the better."""
 CONTROLS = ("usual_place", "centre", "random")
 """Maps that have seen no image of the study; differences are taken from them."""
 _ORDER = ("occlusion", "attention", *CONTROLS, "perfect")
@@ -28,7 +29,7 @@ class MapScores:
     Attributes:
         name: ``occlusion``, ``attention``, one of ``CONTROLS``, or ``perfect`` (the mask itself).
         scores: measure -> its mean: over views in which a finding can be seen (``points``, ``near``, in [0, 1]), over
-            sentences (``deletion``, in nats).
+            sentences (``strongest``, in [0, 1]; ``deletion``, in nats).
         above: control -> measure -> the difference from it, in pairs.
     """
 
@@ -57,7 +58,7 @@ class EvidenceEvaluation:
         num_fabricated: sentences that assert a finding which the study does not show: they have no place.
         num_judged: sentences that assert a finding that is there.
         num_places: views in which these can be seen.
-        chance: ``points`` and ``near`` of a pixel drawn at random: the masks' mean share of the image.
+        chance: ``points``, ``near`` and ``strongest`` of a pixel drawn at random: the masks' mean share of the image.
         maps: the network's first.
         kinds: kind of finding -> its number of places, and by map the share that is pointed at (``points``).
         curves: map -> mean deletion curve, nats lost from 0 pixels deleted to all.
@@ -123,6 +124,7 @@ def evaluate_evidence(
         measure: [value for sentence in sentences for value in sentence[key].values()]
         for measure, key in (("points", "chance"), ("near", "chance_near"))
     }
+    chances["strongest"] = [sentence["chance_strongest"] for sentence in sentences]
     return EvidenceEvaluation(
         num_studies=len(rows),
         num_sentences=sum(row["num_sentences"] for row in rows),

@@ -55,8 +55,9 @@ def judge_study(
     Returns:
         JSON-able: ``study_id``, ``report``, ``num_sentences``, ``num_fabricated`` (sentences that assert a finding
         which the study does not show), and ``sentences``: ``text``, ``log_prob``, ``kinds``, ``chance`` and
-        ``chance_near`` by view, and ``maps``: by name the pointing game by view, exact (``points``) and with the
-        tolerance (``near``), the deletion ``curve`` and its area (``deletion``).
+        ``chance_near`` by view, ``chance_strongest``, and ``maps``: by name the pointing game by view, exact
+        (``points``) and with the tolerance (``near``), that of the one maximum over all views (``strongest``), the
+        deletion ``curve`` and its area (``deletion``).
     """
     size_px = evidence.batch.images_BV1SS.shape[-1]
     tolerance_px = TOLERANCE * size_px
@@ -84,8 +85,10 @@ def judge_study(
             "chance_near": {
                 view: chance_of(mask_VSS[number], tolerance_px=tolerance_px) for view, number in seen.items()
             },
+            "chance_strongest": chance_of(_side_by_side(mask_VSS)),
             "maps": {
                 name: {
+                    "strongest": points_at(_side_by_side(map_VSS), _side_by_side(mask_VSS)),
                     "points": {view: points_at(map_VSS[number], mask_VSS[number]) for view, number in seen.items()},
                     "near": {
                         view: points_at(map_VSS[number], mask_VSS[number], tolerance_px=tolerance_px)
@@ -115,3 +118,8 @@ def _maps_of(one: SentenceEvidence, key: str, size_px: int) -> dict[str, FloatAr
     found = {name: map_VSS.numpy() for name, map_VSS in own.items() if map_VSS is not None}
     num_views = len(VIEW_NAMES)
     return found | {"centre": centre_map(size_px, num_views), "random": random_map(size_px, num_views, key)}
+
+
+def _side_by_side(map_VSS: NDArray[Any]) -> NDArray[Any]:
+    """All views as one image, (S, V * S)."""
+    return np.concatenate(list(map_VSS), axis=1)
