@@ -8,6 +8,7 @@ size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,55 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class AssertedFinding:
+    """A finding that one sentence of a draft asserts.
+
+    Attributes:
+        finding: a concept of the ontology.
+        sentence: place of its sentence among the draft's.
+        features: what speaks for it or against it, by name; NaN where that is not known.
+        probability: that the study's own report asserts it too; None where nobody judged it.
+        kept: whether the sentence stands in the report as it was drafted, neither marked nor left out.
+    """
+
+    finding: str
+    sentence: int
+    features: Mapping[str, float]
+    probability: float | None = None
+    kept: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able values; None for what is not known."""
+        values: dict[str, Any] = {"finding": self.finding, "sentence": self.sentence}
+        if self.probability is not None:
+            values |= {"probability": round(self.probability, 6), "kept": self.kept}
+        known = {name: round(value, 6) if math.isfinite(value) else None for name, value in self.features.items()}
+        return {**values, "features": known}
+
+
+@dataclass(frozen=True, slots=True)
+class Assertions:
+    """What a draft asserts, sentence by sentence.
+
+    Attributes:
+        sentences: the draft as it was written.
+        findings: in the order of the sentences.
+        bar: probability above which a sentence stands; None where nothing was judged.
+        withheld: places of the sentences that the report marks or leaves out.
+    """
+
+    sentences: tuple[str, ...]
+    findings: tuple[AssertedFinding, ...]
+    bar: float | None = None
+    withheld: tuple[int, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        judged: dict[str, Any] = {} if self.bar is None else {"bar": self.bar, "withheld": list(self.withheld)}
+        return {"sentences": list(self.sentences), **judged, "findings": [each.plain() for each in self.findings]}
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A drafted report.
 
@@ -130,6 +180,7 @@ class Report:
         num_tokens: generated tokens without BOS and EOS.
         finished: whether it ended by itself (EOS) rather than at the length limit.
         clues: disease -> probability, as the network was told before it wrote; None of a network without clues.
+        assertions: what it asserts and how sure that is; None where nobody looked.
     """
 
     study_id: str
@@ -139,6 +190,7 @@ class Report:
     num_tokens: int = 0
     finished: bool = True
     clues: Mapping[str, float] | None = None
+    assertions: Assertions | None = None
 
 
 @dataclass(slots=True)

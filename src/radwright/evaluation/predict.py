@@ -41,7 +41,7 @@ class DraftingSummary:
 
 
 def report_row(report: Report) -> dict[str, Any]:
-    """One line of a predictions file; of a network with clues it holds those that were told."""
+    """One line of a predictions file, with the clues that were told and the assertions that were looked at, if any."""
     row: dict[str, Any] = {
         "study_id": report.study_id,
         "report": report.text,
@@ -52,6 +52,8 @@ def report_row(report: Report) -> dict[str, Any]:
     }
     if report.clues is not None:
         row["clues"] = {name: round(probability, 6) for name, probability in sorted(report.clues.items())}
+    if report.assertions is not None:
+        row["assertions"] = report.assertions.plain()
     return row
 
 

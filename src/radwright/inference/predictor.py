@@ -153,14 +153,18 @@ class Predictor(StudyReader):
         """Drafts of a batch; where the network fails on it, each study alone, so that one costs no other its draft."""
         if not studies:
             return []
-        model, tokenizer, frequency = self.checkpoint.model, self.checkpoint.tokenizer, self.checkpoint.frequency
         try:
-            batch = self._batch(studies)
-            return [*with_clues(model, batch, draft_batch(model, tokenizer, batch, self.decoding, frequency))]
+            return [*self._reports(self._batch(studies))]
         except StudyError as error:
             if len(studies) == 1:
                 return [Skipped(studies[0].study_id, str(error))]
             return [outcome for study in studies for outcome in self._draft_readable([study])]
+
+    def _reports(self, batch: Batch) -> list[Report]:
+        """The drafts of a batch on the network's device."""
+        checkpoint = self.checkpoint
+        drafts = draft_batch(checkpoint.model, checkpoint.tokenizer, batch, self.decoding, checkpoint.frequency)
+        return with_clues(checkpoint.model, batch, drafts)
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
