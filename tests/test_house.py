@@ -128,6 +128,7 @@ def test_no_forbidden_library_anywhere() -> None:
         ["evaluate", "--help"],
         ["explain", "--help"],
         ["evaluate-evidence", "--help"],
+        ["calibrate", "--help"],
         ["label", "--help"],
         ["compare", "--help"],
         ["robustness", "--help"],

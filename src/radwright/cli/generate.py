@@ -32,19 +32,28 @@ def generate(
     allow_oracle: bool = typer.Option(
         False, "--allow-oracle", help="Allow clues that are read from the reports themselves: an upper bound."
     ),
+    risk: float | None = typer.Option(
+        None, "--risk", metavar="SHARE", help="Share of studies that may be told of a finding that is not there: 0.1."
+    ),
+    uncertain: str = typer.Option(
+        "mark", "--uncertain", help="Sentences that are too unsure for --risk: mark, or drop (leave out)."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     """Draft a report for every study, a line each: study_id, report, score, seconds.
 
+    --risk needs a checkpoint that `calibrate` has been run on; a line then says of every finding how sure it is.
     Interrupted, the same command goes on where it stopped. Drafts are for research; a radiologist must check every one.
     """
     from radwright.cli.progress import progress_bar, say
     from radwright.evaluation.predict import draft_to_file
     from radwright.runs.clue_policies import ClueRequest, plan_clues
     from radwright.runs.drafting import find_inputs, find_reports, open_predictor
+    from radwright.runs.silence import CalibratingStudies, plan_silence
 
     predictor = open_predictor(checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding)
     plan = plan_clues(predictor, ClueRequest(clues, clue_seed, allow_oracle))
+    silence = None if risk is None else plan_silence(predictor, plan, risk=risk, uncertain=uncertain)
     studies = find_inputs(inputs, split=split, limit=limit, together=together)
     identity = {
         "checkpoint": str(checkpoint),
@@ -55,20 +64,22 @@ def generate(
         "together": together,
         "decoding": predictor.decoding.plain(),
         **({} if plan is None else {"clues": plan.plain()}),
+        **({} if silence is None else {"silence": silence.plain()}),
     }
     if plan is not None:
         reports = find_reports(inputs) if plan.is_oracle else {}
         plan.put_in_force(predictor, studies, reports, lambda what, total: progress_bar(what, total=total))
+    calibrating = CalibratingStudies() if silence else CalibratingStudies.of(checkpoint)
     with progress_bar("drafting", total=len(studies)) as bar:
         summary = draft_to_file(
-            predictor,
-            _unread(studies),
+            predictor if silence is None else silence.asserter,
+            calibrating.watch(_unread(studies)),
             out,
             identity=identity,
             facts=None if plan is None else plan.row_facts,
             on_progress=lambda outcome: bar.advance(),
         )
-    notes = [] if plan is None else plan.notes
+    notes = [*(plan.notes if plan else ()), *(silence.notes if silence else calibrating.notes)]
     facts: dict[str, Any] = {
         "out": str(out),
         "num_reports": summary.num_reports,
@@ -76,7 +87,9 @@ def generate(
         "num_unfinished": summary.num_unfinished,
         "num_skipped": len(summary.skipped),
         "seconds": round(summary.seconds, 3),
-        **({} if plan is None else {"clues": plan.plain(), "notes": notes}),
+        **({} if plan is None else {"clues": plan.plain()}),
+        **({} if silence is None else {"silence": silence.plain()}),
+        "notes": notes,
     }
     if as_json:
         print(json.dumps(facts))

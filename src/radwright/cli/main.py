@@ -32,6 +32,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "radwright.cli.evaluate_evidence:evaluate_evidence",
         "Judge evidence maps on the phantom: pointing game and deletion curve.",
     ),
+    "calibrate": (
+        "radwright.cli.calibrate:calibrate",
+        "Find from which bar on a checkpoint may assert findings, at a level of risk.",
+    ),
     "label": ("radwright.cli.label:label", "Label what reports assert, deny and leave open (CheXpert or NIH classes)."),
     "compare": (
         "radwright.cli.compare:compare",
@@ -44,7 +48,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""
-RESUMABLE = frozenset({"prepare", "train", "generate", "evaluate", "evaluate-evidence", "robustness", "demo"})
+RESUMABLE = frozenset(
+    {"prepare", "train", "generate", "evaluate", "evaluate-evidence", "calibrate", "robustness", "demo"}
+)
 """Commands that go on where they stopped."""
 INTERRUPTED = 130
 """Exit status on Ctrl-C; the command-line library turns the interrupt into it."""

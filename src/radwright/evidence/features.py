@@ -19,6 +19,8 @@ from radwright.findings.ontology import CHEXPERT, ancestors, concept
 from radwright.types import Batch, ClueTelling
 
 _EDGE = 1e-6
+_DIGITS = 6
+"""As they are written down, so that a finding has the same probability when it is read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,9 @@ def measure_features(drafted: Drafted, names: Sequence[str] | None = None) -> li
     chosen = FEATURES if names is None else {name: FEATURES[name] for name in names}
     if not any(drafted.asserted):
         return [[] for _ in drafted.asserted]
-    columns = {name: measure(drafted) for name, measure in chosen.items()}
+    columns = {
+        name: [[round(value, _DIGITS) for value in row] for row in measure(drafted)] for name, measure in chosen.items()
+    }
     return [
         [{name: column[row][place] for name, column in columns.items()} for place in range(len(asserted))]
         for row, asserted in enumerate(drafted.asserted)

@@ -11,7 +11,7 @@ Shape legend: N studies, A asserted findings, R resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +61,46 @@ def find_bar(limits_N: FloatArray, level: float) -> Bar:
         raise ConfigError(f"risk {level}: is no share of studies between 0 and 1; 0.1 lets one study in ten be wrong")
     if not ((limits_N >= 0) & (limits_N < 1)).all():
         raise ConfigError("a study's limit is no number in [0, 1): its probabilities are damaged; calibrate again")
-    allowed = math.floor(level * (len(limits_N) + 1) - 1 + 1e-9)
+    allowed = _allowed(len(limits_N), level)
     if allowed < 0:
         return Bar(level, SILENCE, reachable=False)
     return Bar(level, float(np.sort(limits_N)[::-1][allowed]), reachable=True)
+
+
+def _allowed(num_studies: int, level: float) -> int:
+    """Of the studies that set a bar, how many may still fabricate at it."""
+    return math.floor(level * (num_studies + 1) - 1 + 1e-9)
+
+
+def chance_of_as_many(num_losses: int, num_studies: int, num_calibrated: int, level: float) -> float:
+    """How likely studies that are exchangeable with the calibration's lose as often or oftener at a level's bar.
+
+    A level bounds the mean over calibrations, so the risk at one calibration's bar varies about it. Where no two limits
+    are equal, the bar is the (a + 1)-th highest of n limits, and how many of m new limits are above it has the
+    beta-binomial distribution with m, a + 1 and n - a, whatever the limits' distribution; with equal ones there are
+    fewer. A small chance says that the new studies are not like the calibration's.
+
+    Args:
+        num_losses: of the new studies.
+        num_studies: m.
+        num_calibrated: n.
+        level: in (0, 1).
+    """
+    allowed = _allowed(num_calibrated, level)
+    if num_losses <= 0:
+        return 1.0
+    if allowed < 0:
+        return 0.0  # silence loses never
+    first, second = allowed + 1, num_calibrated - allowed
+
+    def log_beta(one: float, other: float) -> float:
+        return math.lgamma(one) + math.lgamma(other) - math.lgamma(one + other)
+
+    def log_share(count: int) -> float:
+        ways = -math.log(num_studies + 1) - log_beta(count + 1, num_studies - count + 1)
+        return ways + log_beta(count + first, num_studies - count + second) - log_beta(first, second)
+
+    return min(1.0, math.fsum(math.exp(log_share(count)) for count in range(num_losses, num_studies + 1)))
 
 
 def losses(limits_N: FloatArray, bar: float) -> FloatArray:
@@ -163,61 +199,78 @@ class Resampled:
         risk: mean loss of the halves that set no bar.
         error: standard error of that mean over the splits.
         kept: mean share of their true findings that stands.
-        random_risk, random_kept: the same where the order of the findings is drawn at random, anew in every split, and
-            its bar is found in the same way.
     """
 
     level: float
     risk: float
     error: float
     kept: float
-    random_risk: float
-    random_kept: float
 
 
 def resample(
     judged: JudgedDrafts,
-    probability_A: FloatArray,
+    orders: Mapping[str, FloatArray | None],
     levels: Sequence[float],
     *,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-) -> list[Resampled]:
-    """Split the studies in halves again and again.
+) -> dict[str, list[Resampled]]:
+    """Split the studies in halves again and again; the splits are the same for every order.
 
     Given the studies, the halves of a random split are exchangeable, so each mean risk is at most its level but for the
     error of finitely many splits.
 
     Args:
         judged: N studies; with fewer than two there is nothing to split.
-        probability_A: of their asserted findings.
+        orders: name -> probability of each asserted finding (A,); None: drawn at random, anew in every split.
         levels: each in (0, 1).
         num_resamples: R.
         seed: of the splits and of the random order.
+
+    Returns:
+        Order -> level by level; empty lists where there is nothing to split.
     """
     if judged.num_studies < 2:
-        return []
+        return {name: [] for name in orders}
     random = np.random.default_rng(seed)
-    ours = Scored.of(judged, probability_A)
-    found = np.full((num_resamples, len(levels), 4), np.nan)
+    scored = {name: Scored.of(judged, order) for name, order in orders.items() if order is not None}
+    found = {name: np.full((num_resamples, len(levels), 2), np.nan) for name in orders}
     for number in range(num_resamples):
         sets_N = np.zeros(judged.num_studies, dtype=bool)
         sets_N[random.permutation(judged.num_studies)[: judged.num_studies // 2]] = True
-        control = Scored.of(judged, random.uniform(0.001, 0.999, len(probability_A)))
-        for place, level in enumerate(levels):
-            for column, scored in ((0, ours), (2, control)):
-                bar = find_bar(scored.limits_N[sets_N], level).bar
-                found[number, place, column] = losses(scored.limits_N[~sets_N], bar).mean()
-                found[number, place, column + 1] = scored.kept(bar, ~sets_N)
-    return [
-        Resampled(
-            level,
-            float(found[:, place, 0].mean()),
-            float(found[:, place, 0].std(ddof=1) / math.sqrt(num_resamples)) if num_resamples > 1 else math.nan,
-            *(_mean(found[:, place, column]) for column in (1, 2, 3)),
-        )
-        for place, level in enumerate(levels)
-    ]
+        drawn = Scored.of(judged, draw_order(judged, random))
+        for name in orders:
+            own = scored.get(name, drawn)
+            for place, level in enumerate(levels):
+                bar = find_bar(own.limits_N[sets_N], level).bar
+                found[name][number, place] = losses(own.limits_N[~sets_N], bar).mean(), own.kept(bar, ~sets_N)
+    return {
+        name: [_resampled(level, values[:, place]) for place, level in enumerate(levels)]
+        for name, values in found.items()
+    }
+
+
+def kept_at_random(judged: JudgedDrafts, risk: float, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> float:
+    """Mean share of the true findings that stands under random orders, each with the lowest bar of at most ``risk``."""
+    random = np.random.default_rng(seed)
+    allowed = math.floor(risk * judged.num_studies + 1e-9)
+    shares = []
+    for _ in range(num_resamples):
+        drawn = Scored.of(judged, draw_order(judged, random))
+        ranked = np.sort(drawn.limits_N)[::-1]
+        shares.append(drawn.kept(float(ranked[allowed]) if allowed < len(ranked) else EVERYTHING))
+    return _mean(np.array(shares))
+
+
+def draw_order(judged: JudgedDrafts, random: np.random.Generator) -> FloatArray:
+    """A random order of the asserted findings, as probabilities (A,)."""
+    return random.uniform(0.001, 0.999, len(judged.study_A))
+
+
+def _resampled(level: float, values_R2: FloatArray) -> Resampled:
+    risk_R = values_R2[:, 0]
+    error = float(risk_R.std(ddof=1) / math.sqrt(len(risk_R))) if len(risk_R) > 1 else math.nan
+    return Resampled(level, float(risk_R.mean()), error, _mean(values_R2[:, 1]))
 
 
 def _mean(values: FloatArray) -> float:

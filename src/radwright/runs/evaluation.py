@@ -28,6 +28,7 @@ from radwright.runs.clue_policies import CluePlan, ClueRequest, plan_clues
 from radwright.runs.drafting import ShowProgress, StoredStudies, open_predictor
 from radwright.runs.evaluation_page import MAX_SHOWN, Drafted, lay_out
 from radwright.runs.outputs import claimed, write_json
+from radwright.runs.silence import CalibratingStudies
 from radwright.types import ImageFeatures
 
 DRAFTS = "drafts.jsonl"
@@ -159,7 +160,7 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
             priors=facts.priors,
             allow_missing=True,
         )
-        notes = [*(plan.notes if plan else ()), *job.notes(drafts), *notes]
+        notes = [*(plan.notes if plan else ()), *job.calibrating(drafts), *job.notes(drafts), *notes]
         faithfulness = _measure_faithfulness(predictor, drafts.rows, references, evaluation.study_ids) if plan else None
         result = EvaluationResult(
             request.out / PAGE, evaluation, num_resumed, drafts.skipped, tuple(notes), facts, plan, faithfulness
@@ -288,6 +289,16 @@ class _Job:
         rows = {row["study_id"]: row for row in read_lines(path)}
         skipped = {row["study_id"]: row["reason"] for row in read_lines(skipped_path)}
         return _Drafts(rows, skipped), min(num_resumed, len(rows))
+
+    def calibrating(self, drafts: _Drafts) -> list[str]:
+        """Whether studies are scored that calibrated the checkpoint's silence and should serve nothing else."""
+        found = CalibratingStudies.of(self.request.checkpoint)
+        if not found.members:
+            return []
+        for index in self.indices:
+            if self.store.study_ids[index] in drafts.rows:
+                found.look_at(self.store.study(index))
+        return found.notes
 
     def nearest_reports(
         self, predictor: Predictor, study_ids: Sequence[str], show_progress: ShowProgress
