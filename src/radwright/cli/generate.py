@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ def generate(
     threads: int | None = typer.Option(None, min=1, help="CPU threads; default: all cores."),
     decoding: list[str] = typer.Option(
         [], "--decoding", metavar="KEY=VALUE", help="E.g. strategy.num_beams=1, max_tokens=80, strategy.kind=sampling."
+    ),
+    beginnings: Path | None = typer.Option(
+        None, "--beginnings", help='JSON lines {"study_id": ..., "beginning": ...}: text that a draft must begin with.'
     ),
     clues: str | None = typer.Option(
         None, "--clues", help="threshold, topk, all, random, none, shuffled or oracle; default: the checkpoint's own."
@@ -48,10 +52,13 @@ def generate(
     from radwright.cli.progress import progress_bar, say
     from radwright.evaluation.predict import draft_to_file
     from radwright.runs.clue_policies import ClueRequest, plan_clues
-    from radwright.runs.drafting import find_inputs, find_reports, open_predictor
+    from radwright.runs.drafting import find_inputs, find_reports, open_predictor, read_beginnings
     from radwright.runs.silence import CalibratingStudies, plan_silence
 
-    predictor = open_predictor(checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding)
+    begun = {} if beginnings is None else read_beginnings(beginnings)
+    predictor = open_predictor(
+        checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding, beginnings=begun
+    )
     plan = plan_clues(predictor, ClueRequest(clues, clue_seed, allow_oracle))
     silence = None if risk is None else plan_silence(predictor, plan, risk=risk, uncertain=uncertain)
     studies = find_inputs(inputs, split=split, limit=limit, together=together)
@@ -65,6 +72,7 @@ def generate(
         "decoding": predictor.decoding.plain(),
         **({} if plan is None else {"clues": plan.plain()}),
         **({} if silence is None else {"silence": silence.plain()}),
+        **({"beginnings": sha256(json.dumps(begun).encode()).hexdigest()} if begun else {}),
     }
     if plan is not None:
         reports = find_reports(inputs) if plan.is_oracle else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Predictor(StudyReader):
         decoding: another way to read reports out than the checkpoint's own.
         batch_size: studies decoded at once.
         num_decoders: threads that decode images while the network works.
+        beginnings: study id -> text that its draft begins with, as if it had been dictated; others begin freely.
+            ``stream`` knows nothing of them.
 
     Raises:
         CheckpointError: the network writes no reports (a pre-training stage).
@@ -48,6 +50,7 @@ class Predictor(StudyReader):
         decoding: DecodingConfig | None = None,
         batch_size: int = 16,
         num_decoders: int = 2,
+        beginnings: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(checkpoint.model, Decodable):
             raise CheckpointError(
@@ -56,6 +59,7 @@ class Predictor(StudyReader):
             )
         super().__init__(checkpoint, batch_size=batch_size, num_decoders=num_decoders)
         self.decoding = checkpoint.config.decoding if decoding is None else decoding
+        self.beginnings = {} if beginnings is None else dict(beginnings)
 
     @classmethod
     def load(cls, path: Path, *, device: str = "cpu", decoding: DecodingConfig | None = None) -> Predictor:
@@ -160,10 +164,28 @@ class Predictor(StudyReader):
                 return [Skipped(studies[0].study_id, str(error))]
             return [outcome for study in studies for outcome in self._draft_readable([study])]
 
+    def _begun(self, study_ids: Sequence[str]) -> list[list[int]] | None:
+        """The tokens that each study's draft begins with; None where all begin freely.
+
+        Raises:
+            StudyError: a word of a beginning is not in the vocabulary.
+        """
+        if not self.beginnings:
+            return None
+        tokenizer = self.checkpoint.tokenizer
+        begun = []
+        for study_id in study_ids:
+            text = self.beginnings.get(study_id, "")
+            ids = tokenizer.encode(text)
+            if getattr(tokenizer, "unk_id", None) in ids:
+                raise StudyError(f"study {study_id}: the beginning {text!r} has words that the network does not know")
+            begun.append(ids)
+        return begun
+
     def _reports(self, batch: Batch) -> list[Report]:
         """The drafts of a batch on the network's device."""
-        checkpoint = self.checkpoint
-        drafts = draft_batch(checkpoint.model, checkpoint.tokenizer, batch, self.decoding, checkpoint.frequency)
+        checkpoint, begun = self.checkpoint, self._begun(batch.study_ids)
+        drafts = draft_batch(checkpoint.model, checkpoint.tokenizer, batch, self.decoding, checkpoint.frequency, begun)
         return with_clues(checkpoint.model, batch, drafts)
 
 

@@ -6,7 +6,6 @@ that an earlier call finished is not done again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import sys
@@ -30,16 +29,14 @@ from radwright.runs.ablation_recipes import (
     Part,
     all_systems,
     choose_systems,
-    write_text,
 )
 from radwright.runs.ablation_table import BASELINE, WITHOUT_RADCARE, Row, Table, write_table
 from radwright.runs.commands import run_command
+from radwright.runs.finished import fingerprint, finished_stages, in_words, keep_drafts_of, write_text
 from radwright.runs.preflight import check_recipe
 from radwright.runs.provenance import provenance
 from radwright.runs.recipe import Recipe
 from radwright.runs.training import BEST, RECIPE_FILE, STAGES, check_folder
-from radwright.training.loop import FINAL
-from radwright.training.state import changed_keys
 
 START_FILE = "radcare.json"
 
@@ -104,7 +101,7 @@ def _finished(derivation: Derivation) -> list[Part]:
             seed = folder.name.removeprefix(f"{system.name}-")
             if seed.isdigit():
                 part = derivation.fine_tuning(system, int(seed))
-                if _summaries(folder, part.recipe) is not None:
+                if finished_stages(folder, part.recipe) is not None:
                     found.append(part)
     return found
 
@@ -119,7 +116,7 @@ class _Ablation:
     def run(self, parts: Sequence[Part]) -> Table:
         first = [self.derivation.pretraining()] if self._needs_pretraining(parts) else []
         trainings = [*first, *parts]
-        pending = [part for part in trainings if _summaries(self.derivation.run_of(part), part.recipe) is None]
+        pending = [part for part in trainings if finished_stages(self.derivation.run_of(part), part.recipe) is None]
         for part in {part.system: part for part in pending}.values():
             check_recipe(part.recipe)
         pretraining: dict[str, Any] | None = None
@@ -144,7 +141,7 @@ class _Ablation:
             facts = provenance() | {"command": shlex.join(sys.argv)}
             table = Table(self.config.plain(), facts, tuple(rows), pretraining, num_planned=len(parts))
             write_table(self.out, table)
-            self.say(f"  {row.summary()}" + (f" ({_time(time.monotonic() - began)})" if part in pending else ""))
+            self.say(f"  {row.summary()}" + (f" ({in_words(time.monotonic() - began)})" if part in pending else ""))
         return table
 
     def _needs_pretraining(self, parts: Sequence[Part]) -> bool:
@@ -157,19 +154,21 @@ class _Ablation:
             return
         limits = [sum(stage.train.max_minutes or 0.0 for stage in other.recipe.stages) for other in left]
         rest_s = 60 * sum(limits) + len(left) * (sum(overhead_s) / len(overhead_s) if overhead_s else 0.0)
-        self.say(f"{place} {part.name}: training for at most {limits[0]:g} min; {_time(rest_s)} left for all, at most")
+        self.say(
+            f"{place} {part.name}: training for at most {limits[0]:g} min; {in_words(rest_s)} left for all, at most"
+        )
 
     def _train(self, part: Part) -> dict[str, Any]:
         """Summaries of a part's stages, trained where it is not yet."""
         run = self.derivation.run_of(part)
-        done = _summaries(run, part.recipe)
+        done = finished_stages(run, part.recipe)
         if done is not None:
             return done
         check_folder(run, part.recipe)
-        _refuse_less_time(run, part.recipe)
+        _refuse_lessin_words(run, part.recipe)
         self.derivation.write(part)
         run_command(self.derivation.training(part), log=self.out / "logs" / f"{part.name}.log", error=TrainingError)
-        done = _summaries(run, part.recipe)
+        done = finished_stages(run, part.recipe)
         if done is None:
             raise TrainingError(f"{run}: training ended before its last step and before its time limit")
         return done
@@ -206,12 +205,7 @@ class _Ablation:
         """Drafts of the split by the part's best weights; those of other weights are made anew."""
         best = self.derivation.run_of(part) / BEST
         path = self.out / "drafts" / self.config.split / f"{part.name}.jsonl"
-        origin = path.with_suffix(".weights")
-        weights = fingerprint(best)
-        if not origin.exists() or origin.read_text(encoding="utf-8").strip() != weights:
-            for old in (path, path.with_name(path.name + ".partial")):
-                old.unlink(missing_ok=True)
-            write_text(origin, weights + "\n")
+        keep_drafts_of(best, path)
         if not path.exists():
             threads = [] if self.config.threads is None else ["--threads", str(self.config.threads)]
             command = ["generate", str(best), str(self.config.store), "--split", self.config.split, "--out", str(path)]
@@ -236,27 +230,7 @@ class _Ablation:
         return scores
 
 
-def _summaries(run: Path, recipe: Recipe) -> dict[str, Any] | None:
-    """Stage -> summary of a run that this very recipe would not train any further; None of any other."""
-    if not (run / RECIPE_FILE).is_file():
-        return None
-    if changed_keys(yaml.safe_load((run / RECIPE_FILE).read_text(encoding="utf-8")), recipe.plain()):
-        return None
-    summaries = {}
-    for stage in recipe.stages:
-        path = run / STAGES / stage.name / "summary.json"
-        if not path.is_file():
-            return None
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        limit = stage.train.max_minutes
-        out_of_time = summary["stopped"] == "time_limit" and limit is not None and summary["elapsed_s"] >= 60 * limit
-        if summary["stopped"] not in FINAL and not out_of_time:
-            return None
-        summaries[stage.name] = summary
-    return summaries
-
-
-def _refuse_less_time(run: Path, recipe: Recipe) -> None:
+def _refuse_lessin_words(run: Path, recipe: Recipe) -> None:
     """A run that has had more time than the others will get spoils the comparison.
 
     Raises:
@@ -284,19 +258,3 @@ def _read_scores(
     scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     fits = scores["signature"].startswith(f"convention={convention}|") and set(others) <= scores["differences"].keys()
     return scores if fits else None
-
-
-def fingerprint(checkpoint: Path) -> str:
-    """SHA-256 of a checkpoint's weights.
-
-    Raises:
-        OutputError: it has none.
-    """
-    path = checkpoint / "model.safetensors"
-    with output_errors(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _time(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{seconds / 60:.1f} min"

@@ -12,9 +12,9 @@ import yaml
 from pydantic import Field
 
 from radwright.config import Config, apply_overrides, read_yaml
-from radwright.data.files import atomic_file, output_errors
 from radwright.errors import ConfigError, near
 from radwright.runs.commands import as_typed
+from radwright.runs.finished import write_text
 from radwright.runs.preflight import stage_objective
 from radwright.runs.recipe import Recipe, StageConfig
 from radwright.runs.training import BEST, STAGES
@@ -208,15 +208,3 @@ def _leave_out_absent_modules(stage: dict[str, Any], recipe: Recipe, parsed: Sta
 
 def _weight_names(recipe: Recipe, stage: StageConfig, changes: Mapping[str, Any]) -> list[str]:
     return [name for name, _ in stage_objective(recipe, stage, changes).named_parameters()]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file; folders above it are made.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -65,6 +66,7 @@ def open_predictor(
     threads: int | None = None,
     batch_size: int = 16,
     decoding: Sequence[str] = (),
+    beginnings: Mapping[str, str] | None = None,
 ) -> Predictor:
     """A predictor as the command line asks for it; ``decoding`` holds ``key=value`` changes of the checkpoint's own."""
     set_threads(threads)
@@ -74,6 +76,7 @@ def open_predictor(
         decoding=change_decoding(loaded.config.decoding, decoding),
         batch_size=batch_size,
         num_decoders=max(1, min(4, (os.cpu_count() or 2) // 2)),
+        beginnings=beginnings,
     )
 
 
@@ -89,6 +92,31 @@ def change_decoding(decoding: DecodingConfig, changes: Sequence[str]) -> Decodin
         chosen = apply_overrides({}, [change for change in changes if change.startswith("strategy.")])
         values["strategy"] = chosen["strategy"]
     return DecodingConfig.parse(values, where="--decoding")
+
+
+def read_beginnings(path: Path) -> dict[str, str]:
+    """Study id -> the text that its draft begins with, from JSON lines ``{"study_id": ..., "beginning": ...}``.
+
+    Raises:
+        ConfigError: the file cannot be read, a line is none of these, or a study has two.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    beginnings: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            study_id, text = row["study_id"], row["beginning"]
+        except (ValueError, KeyError, TypeError):
+            study_id = text = None
+        if not isinstance(study_id, str) or not isinstance(text, str):
+            raise ConfigError(f'{path}:{number}: is no {{"study_id": ..., "beginning": ...}}: {line[:80]!r}')
+        if study_id in beginnings:
+            raise ConfigError(f"{path}:{number}: study {study_id!r} has a beginning already")
+        beginnings[study_id] = text
+    return beginnings
 
 
 class StoredStudies(Sequence[Study]):

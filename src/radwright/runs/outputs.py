@@ -15,26 +15,27 @@ JOB = "job.json"
 
 
 @contextmanager
-def claimed(out: Path, identity: Mapping[str, Any]) -> Iterator[None]:
+def claimed(out: Path, identity: Mapping[str, Any], *, job: str = "an evaluation") -> Iterator[None]:
     """``out`` as this job's folder, held for this process alone.
 
     Args:
         out: made where there is none.
         identity: what its results depend on, JSON-able; kept in ``job.json``.
+        job: what it is, for messages.
 
     Raises:
         OutputError: it holds another job or something else, another process works there, or it cannot be written.
     """
     if out.is_file():
-        raise OutputError(f"{out}: is a file; give a folder for the page and the scores")
+        raise OutputError(f"{out}: is a file; give a folder for the results of {job}")
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
-        _claim(out, identity)
+        _claim(out, identity, job)
         yield
 
 
-def _claim(out: Path, identity: Mapping[str, Any]) -> None:
+def _claim(out: Path, identity: Mapping[str, Any], job: str) -> None:
     path = out / JOB
     if not path.exists():
         if strangers := sorted(entry.name for entry in out.iterdir()):
@@ -48,7 +49,7 @@ def _claim(out: Path, identity: Mapping[str, Any]) -> None:
     different = [name for name in identity if not isinstance(found, dict) or found.get(name) != identity[name]]
     if different:
         raise OutputError(
-            f"{out}: holds an evaluation with another {' and '.join(different)}; choose another --out, or remove it"
+            f"{out}: holds {job} with another {' and '.join(different)}; choose another --out, or remove it"
         )
 
 

@@ -28,6 +28,7 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
     "pleura": ("effusion", "pneumothorax"),
     "bones": ("fracture",),
 }
+_PHRASES = "other"
 _ORDERS = (
     ("devices", "heart", "mediastinum", "lungs", "pleura", "bones", "other"),
     ("other", "heart", "mediastinum", "lungs", "pleura", "bones", "devices"),
@@ -48,6 +49,7 @@ def write_sections(
     female: bool,
     variety: float,
     stream_of: StreamOf,
+    phrases_first: bool = False,
 ) -> dict[str, str]:
     """Write the findings, impression and indication sections.
 
@@ -58,8 +60,10 @@ def write_sections(
         female: whether the patient is a woman.
         variety: chance in [0, 1] that a statement is worded freely rather than by its first wording.
         stream_of: the stream of one statement by name, so that adding a finding rewords only what speaks of it.
+        phrases_first: whether the phrases open the findings rather than stand where the order of topics has them.
     """
-    return _Writer(findings, phrases, variety, stream_of).sections(age, female)
+    writer = _Writer(findings, phrases, variety, stream_of)
+    return writer.sections(age, female, phrases_first=phrases_first)
 
 
 class _Writer:
@@ -71,8 +75,10 @@ class _Writer:
         self._variety = variety
         self._stream_of = stream_of
 
-    def sections(self, age: int, female: bool) -> dict[str, str]:
-        order = self._pick(_ORDERS, self._stream_of("order"))
+    def sections(self, age: int, female: bool, *, phrases_first: bool) -> dict[str, str]:
+        order: tuple[str, ...] = self._pick(_ORDERS, self._stream_of("order"))
+        if phrases_first:
+            order = (_PHRASES, *(topic for topic in order if topic != _PHRASES))
         sentences = [sentence for topic in order for sentence in self._topic(topic)]
         person = "woman" if female else "man"
         complaint = self._pick(COMPLAINTS, self._stream_of("complaint")).format(age=age, person=person)
@@ -83,7 +89,7 @@ class _Writer:
         }
 
     def _topic(self, topic: str) -> list[str]:
-        if topic == "other":
+        if topic == _PHRASES:
             return self._phrase_sentences("findings")
         stream = self._stream_of(topic)
         said = stream.unit()

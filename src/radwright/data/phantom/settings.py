@@ -95,6 +95,12 @@ class PhantomConfig(Config):
     """What goes along with what; at most one per device, marker or phrase."""
     variety: float = Field(default=1.0, ge=0, le=1)
     """Chance that a statement is worded freely rather than by its first wording; 0 gives every fact one wording."""
+    phrases_first: bool = False
+    """Harmless sentences open the findings section; False: they stand where the order of topics has them."""
+    versions: Mapping[str, Mapping[str, bool]] = Field(default_factory=dict)
+    """Name -> elements that are set from outside (Pearl's do): ``{with: {pacemaker: true}, without: {pacemaker:
+    false}}``. Every study is then there once per version, and its versions differ in nothing else; empty: once, as
+    drawn."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -111,6 +117,10 @@ class PhantomConfig(Config):
         for split, num in self.num_studies.items():
             if num < 0:
                 raise ValueError(f"num_studies.{split} = {num}: it cannot be negative")
+        for version, elements in self.versions.items():
+            for element in elements:
+                if element not in (known := tuple(self.elements())):
+                    raise ValueError(f"versions.{version}: unknown {element!r}{near(element, known)}")
         effects = [confounder.element for confounder in self.confounders]
         for effect in effects:
             if effects.count(effect) > 1:

@@ -170,6 +170,7 @@ def generate_study(
         female=anatomy.female,
         variety=config.variety,
         stream_of=stream_of,
+        phrases_first=config.phrases_first,
     )
     return PhantomStudy(
         study_id=study_name(split, index),

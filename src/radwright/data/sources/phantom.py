@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from radwright.data.phantom.settings import PhantomConfig
 from radwright.data.phantom.study import generate_study, patient_name, study_name
 from radwright.data.sources.base import StudyReference
 from radwright.errors import SourceError
-from radwright.types import Study
+from radwright.types import Split, Study
 
 DEFAULT = "default"
 """The word that stands for ``PhantomConfig()`` where a path is expected."""
@@ -45,15 +46,23 @@ class PhantomSource:
         self.config = PhantomConfig.parse({**values, **options}, where=f"{path} with the options of --format phantom")
 
     def references(self) -> Sequence[StudyReference]:
-        """Every study of every split, splits in the order of ``radwright.types.SPLITS``."""
+        """Every study of every split, splits in the order of ``radwright.types.SPLITS``; its versions side by side."""
         return [
-            StudyReference(study_name(split, index), patient_name(split, index), split, index)
+            StudyReference(version_name(split, index, version), patient_name(split, index), split, (index, version))
             for split in self.config.splits()
             for index in range(self.config.num_studies[split])
+            for version in self.config.versions or ("",)
         ]
 
     def load(self, reference: StudyReference) -> Study:
         """Make one study: two PNG views in memory, sections, and the exact findings in ``extra``."""
-        if reference.split is None or not isinstance(reference.content, int):
+        if reference.split is None or not isinstance(reference.content, tuple):
             raise SourceError(f"{reference.study_id}: no reference of the phantom source")
-        return generate_study(self.config, reference.split, reference.content).study()
+        index, version = reference.content
+        made = generate_study(self.config, reference.split, index, override=self.config.versions.get(version))
+        return replace(made, study_id=reference.study_id).study()
+
+
+def version_name(split: Split, index: int, version: str) -> str:
+    """The id of a study in one of its versions: ``test-000012@with``; without a version the study's own."""
+    return study_name(split, index) + (f"@{version}" if version else "")
