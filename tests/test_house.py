@@ -132,6 +132,7 @@ def test_no_forbidden_library_anywhere() -> None:
         ["label", "--help"],
         ["compare", "--help"],
         ["robustness", "--help"],
+        ["stress", "--help"],
         ["demo", "--help"],
     ],
 )

@@ -45,11 +45,15 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "radwright.cli.robustness:robustness",
         "Score drafts of blurred, noisy, cropped ... images, of missing views and of another source.",
     ),
+    "stress": (
+        "radwright.cli.stress:stress",
+        "Plant confounders in synthetic radiographs and measure which systems fall for them.",
+    ),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""
 RESUMABLE = frozenset(
-    {"prepare", "train", "generate", "evaluate", "evaluate-evidence", "calibrate", "robustness", "demo"}
+    {"prepare", "train", "generate", "evaluate", "evaluate-evidence", "calibrate", "robustness", "stress", "demo"}
 )
 """Commands that go on where they stopped."""
 INTERRUPTED = 130

@@ -24,7 +24,7 @@ from radwright.evaluation.reports import read_reports
 from radwright.evaluation.score import Evaluation, score
 from radwright.runs.drafting import StoredStudies, open_predictor
 from radwright.runs.provenance import provenance
-from radwright.runs.recipe import Recipe
+from radwright.runs.recipe import Recipe, packaged
 from radwright.runs.training import BEST, RECIPE_FILE, STAGES
 
 HELD_OUT = "test"
@@ -83,20 +83,6 @@ class DemoResult:
         }
 
 
-def quickstart(name: str) -> Path:
-    """A file of ``recipes/quickstart``, from the installed package or the source tree.
-
-    Raises:
-        ConfigError: it is in neither.
-    """
-    package = Path(__file__).parents[1]
-    for folder in (package / "recipes", package.parents[1] / "recipes"):
-        path = folder / "quickstart" / name
-        if path.is_file():
-            return path
-    raise ConfigError(f"recipes/quickstart/{name}: is not installed; reinstall radwright")
-
-
 def run_demo(
     out: Path,
     *,
@@ -128,7 +114,7 @@ def run_demo(
         require(library, extra="learned")
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
-    studies = quickstart("phantom_studies.yaml")
+    studies = packaged("quickstart/phantom_studies.yaml")
     values = read_yaml(studies)
     counts = values["num_studies"] | ({} if num_studies is None else {"train": num_studies})
     say(f"1/5 making {sum(counts.values())} synthetic studies with reports")
@@ -137,7 +123,7 @@ def run_demo(
     clock.lap("prepare")
     say(f"2/5 training from nothing: {chosen.network.lower()}")
     run = out / "run"
-    recipe_path = quickstart(chosen.recipe)
+    recipe_path = packaged(f"quickstart/{chosen.recipe}")
     changes = [
         f"store={json.dumps(str(out / 'store'))}",
         *(

@@ -21,9 +21,9 @@ from radwright.evidence.judging import TOLERANCE, judge_study
 from radwright.evidence.occlusion import OcclusionConfig
 from radwright.evidence.phantom_truth import UsualPlaces
 from radwright.inference.checkpoint import load_checkpoint
-from radwright.runs.demo import quickstart
 from radwright.runs.drafting import ShowProgress, change_decoding, choose_device, set_threads
 from radwright.runs.outputs import claimed, write_json
+from radwright.runs.recipe import packaged
 from radwright.types import Skipped, Split
 
 SCORES = "evidence.json"
@@ -185,7 +185,7 @@ def phantom_of(name: str) -> PhantomConfig:
     Raises:
         SourceError, ConfigError: it cannot be read.
     """
-    path = quickstart("phantom_studies.yaml") if name == QUICKSTART else Path(name)
+    path = packaged("quickstart/phantom_studies.yaml") if name == QUICKSTART else Path(name)
     return PhantomSource(path if name != DEFAULT else Path(DEFAULT), {}).config
 
 

@@ -160,3 +160,16 @@ def read_recipe(path: Path, overrides: list[str]) -> Recipe:
     if not values.get("store"):
         raise ConfigError(f"{path}: say which prepared store to train on: store=DIR (see `radwright prepare`)")
     return Recipe.parse(values, where=str(path))
+
+
+def packaged(name: str) -> Path:
+    """A file of ``recipes/``, from the installed package or the source tree.
+
+    Raises:
+        ConfigError: it is in neither.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / "recipes", package.parents[1] / "recipes"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(f"recipes/{name}: is not installed; reinstall radwright")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from radwright.evaluation.page.html import Html, join, number, tag
@@ -32,6 +33,19 @@ class Lane:
     low: float | None = None
     high: float | None = None
     ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One curve of a plot of several.
+
+    Attributes:
+        label: what has the values.
+        points: (x, value, lower end, upper end) by x; the ends are None where there is no interval.
+    """
+
+    label: str
+    points: Sequence[tuple[float, float, float | None, float | None]]
 
 
 def dot_plot(title: str, lanes: Sequence[Lane], *, chance: float | None = None) -> Html:
@@ -149,6 +163,71 @@ def line_plot(title: str, points: Sequence[Point], *, kept_step: int | None = No
     )
     svg = tag("svg", join(shapes), viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=summary)
     return tag("figure", tag("figcaption", title), svg, class_="curve-plot")
+
+
+def series_plot(title: str, series: Sequence[Series], *, x_title: str) -> Html:
+    """A figure with a curve per series over a few common x, intervals as whiskers, 0 marked, a legend below.
+
+    Series stand a little apart at each x, so that none hides another.
+
+    Args:
+        title: what the values are.
+        series: one at least, each with a point.
+        x_title: what stands below the axis.
+    """
+    xs = sorted({x for one in series for x, *_ in one.points})
+    ends = [end for one in series for _, *ends in one.points for end in ends if end is not None and math.isfinite(end)]
+    y_ticks = nice_ticks(min([0.0, *ends]), max([0.0, *ends]), 5)
+    span = (xs[-1] - xs[0]) or 1.0
+    # At most a fifth of the way to the next x is taken by all series side by side.
+    gap = min((b - a for a, b in itertools.pairwise(xs)), default=span) / span * 0.2 / max(1, len(series))
+
+    def x(value: float, number: int) -> str:
+        share = (value - xs[0]) / span if len(xs) > 1 else 0.5
+        share += gap * (number - (len(series) - 1) / 2)
+        return f"{_LEFT + 24 + (_RIGHT - 24 - _LEFT - 24) * share:.1f}"
+
+    def y(value: float) -> str:
+        return f"{_BOTTOM - (_BOTTOM - _TOP) * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]):.1f}"
+
+    shapes = []
+    for tick in y_ticks:
+        kind = "zero" if tick == 0 else "rail"
+        shapes.append(tag("line", x1=f"{_LEFT}", x2=f"{_RIGHT}", y1=y(tick), y2=y(tick), class_=kind))
+        shapes.append(tag("text", f"{tick:g}", x=f"{_LEFT - 6}", y=f"{float(y(tick)) + 4:.1f}", text_anchor="end"))
+    middle = (len(series) - 1) / 2
+    for value in xs:
+        place = f"{(float(x(value, 0)) + float(x(value, len(series) - 1))) / 2:.1f}" if middle else x(value, 0)
+        shapes.append(tag("text", f"{value:g}", x=place, y=f"{_BOTTOM + 17}", text_anchor="middle"))
+    shapes.append(tag("text", x_title, x=f"{(_LEFT + _RIGHT) / 2}", y=f"{_BOTTOM + 33}", text_anchor="middle"))
+    shapes += [tag("g", join(_series(one, number, x, y)), class_=_style(number)) for number, one in enumerate(series)]
+    summary = "; ".join(
+        f"{one.label}: " + ", ".join(f"{value:.3f} at {at:g}" for at, value, *_ in one.points) for one in series
+    )
+    svg = tag("svg", join(shapes), viewBox=f"0 0 {_WIDTH} {_HEIGHT + 12}", role="img", aria_label=f"{title}. {summary}")
+    legend = [
+        tag("span", tag("span", class_=f"swatch {_style(number)}", aria_hidden="true"), one.label)
+        for number, one in enumerate(series)
+    ]
+    return tag(
+        "figure", tag("figcaption", title), svg, tag("div", *legend, class_="legend"), class_="curve-plot series"
+    )
+
+
+def _style(number: int) -> str:
+    """Eight colours; dashed from the ninth series on."""
+    return f"s{number % 8}" + (" dashed" if number >= 8 else "")
+
+
+def _series(one: Series, number: int, x: Callable[[float, int], str], y: Callable[[float], str]) -> Iterator[Html]:
+    points = [point for point in one.points if math.isfinite(point[1])]
+    yield tag("polyline", points=" ".join(f"{x(at, number)},{y(value)}" for at, value, *_ in points), class_="curve")
+    for at, value, low, high in points:
+        text = f"{one.label} at {at:g}: {value:.3f}"
+        if low is not None and high is not None and math.isfinite(low + high):
+            yield tag("line", x1=x(at, number), x2=x(at, number), y1=y(low), y2=y(high), class_="whisker")
+            text += f" ({low:.3f} to {high:.3f})"
+        yield tag("circle", tag("title", text), cx=x(at, number), cy=y(value), r="3.2", class_="dot")
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:

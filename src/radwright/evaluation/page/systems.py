@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from radwright.evaluation.page.charts import Lane, dot_plot
+from radwright.evaluation.page.charts import Lane, Series, dot_plot, series_plot
 from radwright.evaluation.page.html import Html, join, tag
 from radwright.evaluation.page.sections import WARNING
 from radwright.evaluation.page.write import document
@@ -19,11 +19,13 @@ class Group:
         title: the section's heading.
         lead: a sentence below it; may be empty.
         plots: (title, lanes) of each.
+        curves: (title, what the horizontal axis is, series) of each plot of curves; they come first.
     """
 
     title: str
     lead: str
-    plots: Sequence[tuple[str, Sequence[Lane]]]
+    plots: Sequence[tuple[str, Sequence[Lane]]] = ()
+    curves: Sequence[tuple[str, str, Sequence[Series]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def render_comparison(comparison: Comparison) -> str:
             class_="facts-list",
         ),
     )
-    groups = [_group(group) for group in comparison.groups if group.plots]
+    groups = [_group(group) for group in comparison.groups if group.plots or group.curves]
     return document(comparison.title, join([heading, tag("main", *groups, facts), tag("footer", WARNING)]))
 
 
@@ -70,5 +72,10 @@ def _group(group: Group) -> Html:
         "section",
         tag("h2", group.title),
         tag("p", group.lead, class_="lead") if group.lead else None,
-        tag("div", *(dot_plot(title, lanes) for title, lanes in group.plots), class_="plots wide"),
+        tag(
+            "div",
+            *(series_plot(title, series, x_title=x_title) for title, x_title, series in group.curves),
+            *(dot_plot(title, lanes) for title, lanes in group.plots),
+            class_="plots wide",
+        ),
     )
