@@ -202,8 +202,8 @@ def statement(table: StressTable) -> str:
     return (
         (f"Unfinished: {unfinished} of {table.num_planned} rows are still to come. " if unfinished else "")
         + f"Synthetic studies: {counts['train']} train, {counts['tune']} tune, {counts['test']} test, each of these "
-        f"with and without each confounder; {f'{len(config.seeds)} seeds' if several else 'one seed'} ({seeds}). rho is "
-        f"the strength in training; the test sets have {config.strength:g}, 0 and −{config.strength:g}, of the same "
+        f"with and without each confounder; {f'{len(config.seeds)} seeds' if several else 'one seed'} ({seeds}). rho "
+        f"is the strength in training; the test sets have {config.strength:g}, 0 and −{config.strength:g}, of the same "
         f"patients. Intervals are 95 %, {intervals}. "
         + (f"{skipped} studies without a draft were left out. " if skipped else "")
         + f"{table.cost['seconds'] / 60:.1f} minutes, {table.cost['cpu_seconds'] / 60:.1f} CPU-minutes on "
