@@ -117,8 +117,7 @@ class _Stress:
         self.ended = 0
 
     def run(self, jobs: int) -> StressTable:
-        commands = [*self._trainings()]
-        commands += self._draftings({command.name for command in commands})
+        commands = [*self._commands()]
         self.say(f"{len(commands)} trainings and draftings to do, {jobs} side by side")
         started, failure = time.monotonic(), None
 
@@ -140,16 +139,22 @@ class _Stress:
             raise failure
         return table
 
-    def _trainings(self) -> Iterator[Command]:
+    def _commands(self) -> Iterator[Command]:
+        """What is left to do: each training, then at once its draftings: the table grows early on."""
         for part in self.parts.values():
-            run = self.folder.run_of(part.name)
-            if finished_stages(run, part.recipe) is not None:
-                continue
-            check_folder(run, part.recipe)
-            self.folder.write(part)
-            after = () if part.start is None or self._is_trained(part.start) else (part.start,)
-            log = self.folder.log_of(part.name)
-            yield Command(part.name, self.folder.training(part), log, TrainingError, after)
+            training = self._training(part)
+            if training is not None:
+                yield training
+            yield from self._draftings(part, is_trained=training is None)
+
+    def _training(self, part: Part) -> Command | None:
+        run = self.folder.run_of(part.name)
+        if finished_stages(run, part.recipe) is not None:
+            return None
+        check_folder(run, part.recipe)
+        self.folder.write(part)
+        after = () if part.start is None or self._is_trained(part.start) else (part.start,)
+        return Command(part.name, self.folder.training(part), self.folder.log_of(part.name), TrainingError, after)
 
     def _is_trained(self, name: str) -> bool:
         return finished_stages(self.folder.run_of(name), self.parts[name].recipe) is not None
@@ -166,19 +171,18 @@ class _Stress:
     def _drafts(self, system: str, part: Part) -> Path:
         return self.folder.drafts_of(system, part.rho, part.seed)
 
-    def _draftings(self, training: set[str]) -> Iterator[Command]:
-        for part in self.parts.values():
-            for name, system in self.folder.config.systems.items():
-                if system.training != part.training:
+    def _draftings(self, part: Part, *, is_trained: bool) -> Iterator[Command]:
+        for name, system in self.folder.config.systems.items():
+            if system.training != part.training:
+                continue
+            if is_trained:
+                keep_drafts_of(self.folder.run_of(part.name) / BEST, self._drafts(name, part))
+                if self._drafts(name, part).exists():
                     continue
-                if part.name not in training:
-                    keep_drafts_of(self.folder.run_of(part.name) / BEST, self._drafts(name, part))
-                    if self._drafts(name, part).exists():
-                        continue
-                after = (part.name,) if part.name in training else ()
-                own = f"drafts of {part_name(name, part.rho, part.seed)}"
-                log = self.folder.log_of(part_name(name, part.rho, part.seed))
-                yield Command(own, self.folder.drafting(name, part), log, ScoringError, after)
+            after = () if is_trained else (part.name,)
+            own = part_name(name, part.rho, part.seed)
+            log = self.folder.log_of(own)
+            yield Command(f"drafts of {own}", self.folder.drafting(name, part), log, ScoringError, after)
 
     def table(self, *, write: bool) -> StressTable:
         """The result of everything that is drafted by now."""
