@@ -1,4 +1,4 @@
-"""The occlusion effect as a feature: the window that counts is found, no other study and no padding takes part."""
+"""What speaks for a finding: planted networks give the values that can be worked out, other studies take no part."""
 
 from __future__ import annotations
 
@@ -11,35 +11,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from radwright.evidence.features import OCCLUSION, Drafted, measure_features
-from radwright.evidence.occlusion import window_effects
+from radwright.evidence.features import FEATURES, Drafted, measure_features
+from radwright.evidence.occlusion import OcclusionConfig, occlusion_maps
 from radwright.evidence.sentences import DraftSentence, token_log_probs, with_drafts
 from radwright.types import Batch
 from tiny import Ids, tiny_vlci
 from trrg_toy import SIDE, toy_batch
 
-NAME = "occlusion_effect"
-A, B = DraftSentence("a", 0, 2), DraftSentence("b", 2, 3)
-DRAFT = [5, 5, 6]
+A, B = DraftSentence("a", 0, 2), DraftSentence("b", 2, 4)
+DRAFT = [5, 5, 6, 5]
+EFFECT = ["image_effect"]
 
 
 @dataclass
 class ReadsOnePatch:
-    """Token 5 is as likely as one patch of one view varies; with a weight of 0 the network is blind."""
+    """Token 5 is as likely as one patch of the first view varies; with a weight of 0 the network is blind."""
 
-    view: int = 0
-    place: tuple[int, int] = (8, 16)
     weight: float = 30.0
     num_passes: int = 0
-    most_at_once: int = 0
 
     def logits(self, batch: Batch) -> Tensor:
         self.num_passes += len(batch)
-        self.most_at_once = max(self.most_at_once, len(batch))
-        pixels = slice(*self.place)
-        patch = batch.images_BV1SS[:, self.view, 0, pixels, pixels]
         logits = torch.zeros(len(batch), batch.token_ids_BT.shape[1] - 1, 23, dtype=torch.float64)  # type: ignore[union-attr]
-        logits[:, :, 5] = self.weight * patch.flatten(1).std(1, keepdim=True)
+        logits[:, :, 5] = self.weight * batch.images_BV1SS[:, 0, 0, 8:16, 8:16].flatten(1).std(1, keepdim=True)
         return logits
 
 
@@ -48,63 +42,55 @@ def drafted(model: Any, batch: Batch, asserted: Sequence[Sequence[tuple[int, str
     return Drafted(model, told, [(A, B)] * len(batch), asserted, token_log_probs(model, told))
 
 
-def measured(model: Any, batch: Batch, asserted: Sequence[Sequence[tuple[int, str]]]) -> list[list[float]]:
-    return [[each[NAME] for each in row] for row in measure_features(drafted(model, batch, asserted), [NAME])]
+def test_a_network_that_reads_one_patch_has_the_values_that_can_be_worked_out() -> None:
+    batch = toy_batch([0])
+    said = drafted(ReadsOnePatch(), batch, [[(0, "edema"), (0, "pneumonia"), (1, "edema")]])
+    [[first, second, other]] = measure_features(said)
+    assert first == pytest.approx(second, nan_ok=True)  # two findings of one sentence
+    logit = 30 * float(batch.images_BV1SS[0, 0, 0, 8:16, 8:16].std())
+    sum_of_all = math.log(math.exp(logit) + 22)
+    assert first["mean_log_prob"] == first["min_log_prob"] == pytest.approx(logit - sum_of_all, abs=1e-6)
+    assert other["min_log_prob"] == pytest.approx(-sum_of_all, abs=1e-6)  # of tokens 6 and 5
+    assert other["mean_log_prob"] == pytest.approx(logit / 2 - sum_of_all, abs=1e-6)
+    # In gray the patch does not vary, and each of the 23 tokens is as likely as the others.
+    assert first["image_effect"] == pytest.approx(logit - sum_of_all + math.log(23), abs=1e-6)
+    assert other["image_effect"] == pytest.approx(logit / 2 - sum_of_all + math.log(23), abs=1e-6)
+    assert first["image_effect"] > 0.5 > 0 > other["image_effect"]
+    assert math.isnan(first["clue"])  # it perceives nothing
 
 
-@pytest.mark.parametrize("view", [0, 1])
-def test_a_sentence_that_rests_on_one_window_has_that_window_s_fall(view: int) -> None:
-    model, batch = ReadsOnePatch(view), toy_batch([0])
-    said = drafted(model, batch, [[(0, "edema"), (0, "pneumonia"), (1, "edema")]])
-    effects_NRJ = window_effects(model, said.batch, [A], OCCLUSION)  # type: ignore[arg-type]
-    assert effects_NRJ.shape == (2, 16, 1)
-    assert int(effects_NRJ.argmax()) == 16 * view + 5  # the second window of the second row hides the patch whole
-    [[first, second, other]] = [[each[NAME] for each in row] for row in measure_features(said, [NAME])]
-    assert first == second == pytest.approx(float(effects_NRJ.max()) / 2, abs=1e-6)
-    assert first > 0.5
-    # Token 6 is never less likely without a window: the windows that nothing is read from leave it as it is.
-    assert other == 0
-    # More cannot be lost than with the whole image in gray, for a network that reads a single patch.
-    assert first <= measure_features(said, ["image_effect"])[0][0]["image_effect"] + 1e-6
+def test_a_blind_network_owes_nothing_to_the_images() -> None:
+    said = drafted(ReadsOnePatch(weight=0), toy_batch([0, 1]), [[(0, "edema")], [(1, "edema")]])
+    assert measure_features(said, EFFECT) == [[{"image_effect": 0.0}]] * 2
+    one = said.batch.rows(torch.tensor([0]))
+    assert not occlusion_maps(said.model, one, (A, B), OcclusionConfig(windows_per_side=4)).any()
 
 
-def test_a_blind_network_has_none() -> None:
-    assert measured(ReadsOnePatch(weight=0), toy_batch([0, 1]), [[(0, "edema")], [(1, "edema")]]) == [[0], [0]]
-
-
-def test_only_drafts_that_assert_cost_anything() -> None:
+def test_drafts_that_assert_nothing_have_no_values_and_cost_nothing() -> None:
     model = ReadsOnePatch()
-    batch = toy_batch([0, 1, 2, 3])
-    asserted = [[], [(1, "edema"), (0, "edema")], [], [(0, "edema")]]
-    said = drafted(model, batch, asserted)
-    model.num_passes = model.most_at_once = 0
-    assert [len(row) for row in measure_features(said, [NAME])] == [0, 2, 0, 1]
-    assert model.num_passes == 2 * (1 + 16)  # two studies of one view each, however many findings
+    said = drafted(model, toy_batch([0, 1, 2]), [[], [(1, "edema"), (0, "edema")], []])
+    rows = measure_features(said)
+    assert [[list(each) for each in row] for row in rows] == [[], [list(FEATURES)] * 2, []]
+    assert rows[1][0]["image_effect"] < 0 < rows[1][1]["image_effect"]
     model.num_passes = 0
-    assert measure_features(replace(said, asserted=[[]] * 4), [NAME]) == [[]] * 4
+    assert measure_features(replace(said, asserted=[[]] * 3)) == [[]] * 3
     assert model.num_passes == 0
-    measured(model, toy_batch([0] * 3), [[(0, "edema")]] * 3)
-    assert model.most_at_once <= 32
 
 
 def test_other_studies_and_padding_change_nothing() -> None:
     model = tiny_vlci(23, seed=1).eval()
     asserted = [[(0, "edema")], [(0, "edema"), (1, "edema")], [(1, "edema")]]
-    together = measured(model, toy_batch([0, 1, 2], num_views=3), asserted)
-    alone = [measured(model, toy_batch([number]), [own])[0] for number, own in enumerate(asserted)]
-    assert together == [pytest.approx(row, abs=2e-6) for row in alone]
-    assert len({value for row in together for value in row}) == 4
+    names = [name for name in FEATURES if name != "clue"]
+    together = measure_features(drafted(model, toy_batch([0, 1, 2], num_views=3), asserted), names)
+    for number, own in enumerate(asserted):
+        [alone] = measure_features(drafted(model, toy_batch([number]), [own]), names)
+        assert together[number] == [pytest.approx(each, abs=2e-6) for each in alone]
+    assert len({each["image_effect"] for row in together for each in row}) == 4
 
 
-def test_what_cannot_be_known_is_no_number() -> None:
+def test_a_damaged_image_is_no_number_in_its_own_study_only() -> None:
     batch = toy_batch([0, 2])
-    asserted = [[(0, "edema")], [(0, "edema")]]
-    missing = replace(batch, view_mask_BV=torch.tensor([[False, False], [True, True]]))
-    [[nothing], [something]] = measured(ReadsOnePatch(), missing, asserted)
-    assert math.isnan(nothing)
-    assert something > 0
-    damaged = replace(batch, images_BV1SS=batch.images_BV1SS.clone())
-    damaged.images_BV1SS[0, 0, 0, SIDE // 2, SIDE // 2] = math.nan
-    [[nothing], [something]] = measured(ReadsOnePatch(place=(0, SIDE)), damaged, asserted)
-    assert math.isnan(nothing)
-    assert something > 0
+    batch.images_BV1SS[0, 0, 0, SIDE // 3, SIDE // 3] = math.nan
+    [[broken], [whole]] = measure_features(drafted(ReadsOnePatch(), batch, [[(0, "edema")]] * 2), EFFECT)
+    assert math.isnan(broken["image_effect"])
+    assert whole["image_effect"] > 0

@@ -14,13 +14,10 @@ import torch
 from torch import Tensor
 
 from radwright.evidence.asserted import Place
-from radwright.evidence.occlusion import OcclusionConfig, window_effects
 from radwright.evidence.sentences import DraftSentence, token_log_probs
 from radwright.findings.ontology import CHEXPERT, ancestors, concept
 from radwright.types import Batch, ClueTelling
 
-OCCLUSION = OcclusionConfig(windows_per_side=4)
-"""Few windows: a finding has to be hidden, not outlined, and each window of each view is a pass of the network."""
 _EDGE = 1e-6
 _DIGITS = 6
 """As they are written down, so that a finding has the same probability when it is read back."""
@@ -78,28 +75,6 @@ def image_effect(drafted: Drafted) -> list[list[float]]:
     return drafted.of_sentences(torch.mean, effects)
 
 
-def occlusion_effect(drafted: Drafted) -> list[list[float]]:
-    """How much less likely the sentence is without the window that it rests on most, per token, in nats.
-
-    The largest of ``window_effects`` over all windows of all views; per token as ``image_effect`` is, which hides
-    everything at once. Only the sentences that assert something are asked about, and only studies that have any. NaN
-    of a study without images.
-    """
-    effects = []
-    for row, asserted in enumerate(drafted.asserted):
-        places = sorted({place for place, _ in asserted})
-        sentences = [drafted.sentences[row][place] for place in places]
-        largest: dict[int, float] = {}
-        if sentences:
-            study = drafted.batch.rows(torch.tensor([row]))
-            effects_NRJ = window_effects(drafted.model, study, sentences, OCCLUSION)
-            for place, sentence, effects_W in zip(places, sentences, effects_NRJ.flatten(0, 1).T, strict=True):
-                length = sentence.stop - sentence.start
-                largest[place] = float(effects_W.max()) / length if len(effects_W) else math.nan
-        effects.append([largest[place] for place, _ in asserted])
-    return effects
-
-
 @torch.no_grad()
 def clue(drafted: Drafted) -> list[list[float]]:
     """Log-odds of the disease that the network perceives; NaN where it perceives none that stands for the finding."""
@@ -124,7 +99,6 @@ FEATURES: Mapping[str, Measure] = {
     "mean_log_prob": mean_log_prob,
     "min_log_prob": min_log_prob,
     "image_effect": image_effect,
-    "occlusion_effect": occlusion_effect,
     "clue": clue,
 }
 """Name -> what measures it. A new one is a function here; earlier calibrations do not know it and stay as they are."""

@@ -1,6 +1,6 @@
 """What a sentence rests on in the images: how much less likely it is once a window is hidden (Zeiler and Fergus 2014).
 
-Shape legend: J sentences, V views, N of them that the study has, R windows of a view, S image side in pixels.
+Shape legend: J sentences, V views, R windows over all views, S image side in pixels.
 """
 
 from __future__ import annotations
@@ -46,52 +46,6 @@ def windows(size_px: int, config: OcclusionConfig) -> list[Window]:
     return [(rows, columns) for rows in spans for columns in spans]
 
 
-def window_effects(
-    model: ReportModel,
-    batch: Batch,
-    sentences: Sequence[DraftSentence],
-    config: OcclusionConfig | None = None,
-    *,
-    batch_size: int = 32,
-    on_images: Callable[[int], None] | None = None,
-) -> Tensor:
-    """How much less likely each sentence is once a window is hidden, (N, R, J) float64 on the CPU.
-
-    log p(sentence | images) - log p(sentence | images with a window hidden), in nats, the words before it as drafted:
-    above 0 where the sentence becomes less likely without the window. A window is hidden by the local mean: brightness
-    stays as it is around, detail goes. A black or gray patch would itself look like a finding, or like a device.
-
-    Args:
-        model: in evaluation mode.
-        batch: one study with its draft's tokens (``with_drafts``), on the model's device.
-        sentences: of the draft; all come from the same passes.
-        config: the windows, R of them, in the order of ``windows``.
-        batch_size: images that go through the network at once.
-        on_images: told how many went through, after each batch; 1 + R x N in all.
-
-    Raises:
-        StudyError: the batch does not hold exactly one study.
-    """
-    config = config or OcclusionConfig()
-    images_V1SS = batch.images_BV1SS[0]
-    size_px = images_V1SS.shape[-1]
-    cut = windows(size_px, config)
-    width_px = round(config.mean_width * size_px / min(config.windows_per_side, size_px))
-    plain_V1SS = local_mean(images_V1SS, width_px)
-    views = _shown(batch)
-
-    def changed() -> Iterator[Tensor]:
-        yield images_V1SS
-        for view in views:
-            for rows, columns in cut:
-                hidden = images_V1SS.clone()
-                hidden[view, :, rows, columns] = plain_V1SS[view, :, rows, columns]
-                yield hidden
-
-    scores = score_changed(model, batch, sentences, changed(), batch_size=batch_size, on_images=on_images)
-    return (scores[:1] - scores[1:]).reshape(len(views), len(cut), len(sentences))
-
-
 def occlusion_maps(
     model: ReportModel,
     batch: Batch,
@@ -103,21 +57,45 @@ def occlusion_maps(
 ) -> Tensor:
     """Effect of what stands at a pixel on the log-probability of each sentence, (J, V, S, S) float64 on the CPU.
 
-    A pixel has the mean of ``window_effects`` over the windows that cover it, in nats; 0 in views that the study lacks.
-    All arguments and errors are those of ``window_effects``.
+    log p(sentence | images) - log p(sentence | images with a window hidden), in nats, the words before it as drafted:
+    above 0 where the sentence becomes less likely without the window. A pixel has the mean over the windows that cover
+    it; 0 in views that the study lacks. A window is hidden by the local mean: brightness stays as it is around, detail
+    goes. A black or gray patch would itself look like a finding, or like a device.
+
+    Args:
+        model: in evaluation mode.
+        batch: one study with its draft's tokens (``with_drafts``), on the model's device.
+        sentences: of the draft; all come from the same passes.
+        config: the windows.
+        batch_size: images that go through the network at once.
+        on_images: told how many went through, after each batch; 1 + windows x views in all.
+
+    Raises:
+        StudyError: the batch does not hold exactly one study.
     """
     config = config or OcclusionConfig()
-    effects_NRJ = window_effects(model, batch, sentences, config, batch_size=batch_size, on_images=on_images)
-    num_views, _, size_px, _ = batch.images_BV1SS.shape[1:]
+    images_V1SS = batch.images_BV1SS[0]
+    num_views, _, size_px, _ = images_V1SS.shape
+    cut = windows(size_px, config)
+    width_px = round(config.mean_width * size_px / min(config.windows_per_side, size_px))
+    plain_V1SS = local_mean(images_V1SS, width_px)
+    views = batch.view_mask_BV[0].nonzero().flatten().tolist()
+
+    def changed() -> Iterator[Tensor]:
+        yield images_V1SS
+        for view in views:
+            for rows, columns in cut:
+                hidden = images_V1SS.clone()
+                hidden[view, :, rows, columns] = plain_V1SS[view, :, rows, columns]
+                yield hidden
+
+    scores_RJ = score_changed(model, batch, sentences, changed(), batch_size=batch_size, on_images=on_images)
+    effects_RJ = scores_RJ[:1] - scores_RJ[1:]
     sums_JVSS = torch.zeros(len(sentences), num_views, size_px, size_px, dtype=torch.float64)
     covered_SS = torch.zeros(size_px, size_px, dtype=torch.float64)
-    views = _shown(batch)
-    for number, (rows, columns) in enumerate(windows(size_px, config)):
+    for rows, columns in cut:
         covered_SS[rows, columns] += 1
-        sums_JVSS[:, views, rows, columns] += effects_NRJ[:, number].T[:, :, None, None]
+    for number, effects_J in enumerate(effects_RJ):
+        rows, columns = cut[number % len(cut)]
+        sums_JVSS[:, views[number // len(cut)], rows, columns] += effects_J[:, None, None]
     return sums_JVSS / covered_SS
-
-
-def _shown(batch: Batch) -> list[int]:
-    """Places of the views that the one study has."""
-    return batch.view_mask_BV[0].nonzero().flatten().tolist()
