@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import pytest
+from pydantic import model_validator
 
-from radwright.config import read_yaml
+from radwright.config import Config, read_yaml
 from radwright.errors import ConfigError
 from radwright.methods.trrg.clue_bank import read_bank
 
@@ -37,3 +39,47 @@ def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("# nothing\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"empty\.yaml: is empty"):
         read_yaml(tmp_path / "empty.yaml")
+
+
+class Range(Config):
+    """Two ends, in order."""
+
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low: {self.low} lies above high")
+        return self
+
+
+class Ranges(Config):
+    """Several."""
+
+    ranges: tuple[Range, ...]
+    """One at least."""
+    names: tuple[str, ...] = ()
+    """What they are called."""
+
+
+def refused(config: type[Config], values: dict[str, object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(values, where="file.yaml")
+    return str(caught.value)
+
+
+def test_what_a_whole_model_refuses_is_said_without_all_that_was_written() -> None:
+    assert refused(Range, {"low": 2, "high": 1}) == "file.yaml: low: 2.0 lies above high"
+    inner = refused(Ranges, {"ranges": [{"low": 0, "high": 1}, {"low": 2, "high": 1}]})
+    assert inner == "file.yaml: ranges.1: low: 2.0 lies above high"
+
+
+def test_a_long_value_is_cut_and_a_short_one_is_shown() -> None:
+    assert "low = 'two': " in refused(Range, {"low": "two", "high": 1})
+    said = refused(Ranges, {"ranges": [], "names": {str(number): "x" * 50 for number in range(50)}})
+    assert "names = {'0': 'xxx" in said
+    assert "...: " in said
+    assert len(said) < 250

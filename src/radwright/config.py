@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from radwright.errors import ConfigError, near
 
+_MAX_SHOWN = 120
+"""Characters of a value that a message quotes."""
+
 
 class Config(BaseModel):
     """Base of every config: frozen, unknown keys refused, a docstring under a field becomes its description."""
@@ -55,8 +58,18 @@ def _explain(config: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{path!r} is required"
     if problem["type"] == "too_short":
-        return f"{path} = {problem['input']!r}: at least {problem['ctx']['min_length']} must be given"
-    return f"{path} = {problem['input']!r}: {problem['msg']}"
+        return f"{path} = {_shortened(problem['input'])}: at least {problem['ctx']['min_length']} must be given"
+    # A check of a whole model names its fields itself; what it was given is everything that was written there.
+    words, given = problem["msg"].removeprefix("Value error, "), problem["input"]
+    if problem["type"] == "value_error" and isinstance(given, (Mapping, BaseModel)):
+        return f"{path}: {words}" if path else words
+    return f"{path} = {_shortened(given)}: {words}"
+
+
+def _shortened(value: Any) -> str:
+    """A value as it is written in Python, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
 def _fields_at(config: type[BaseModel], path: Iterable[str | int]) -> list[str]:
