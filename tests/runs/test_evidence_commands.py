@@ -207,7 +207,7 @@ def test_judging_goes_on_where_it_stopped(
     )
     assert whole["maps"] == joined["maps"]
     assert judge(blind, population, parts, 4) == 1
-    assert "holds an evaluation with another weights" in capsys.readouterr().err
+    assert "holds results of radwright evaluate-evidence with another weights" in capsys.readouterr().err
 
 
 def test_wrong_requests_are_refused(

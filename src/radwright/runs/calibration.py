@@ -121,13 +121,8 @@ def run_calibration(request: CalibrationRequest, *, show_progress: ShowProgress)
     job = job_of(predictor, plan)
     known = _known(request, job, store)
     digests = _digests(store, request, reports, frozenset(known.members) if known else frozenset())
-    identity = {
-        "command": "calibrate --check" if request.check else "calibrate",
-        **job,
-        **_source(request, store),
-        **({} if known is None else {"silence": known.digest}),
-    }
-    with claimed(request.out, identity):
+    identity = {**job, **_source(request, store), **({} if known is None else {"silence": known.digest})}
+    with claimed(request.out, "calibrate --check" if request.check else "calibrate", identity):
         drafting = _Drafting(request, store, Asserter(predictor), plan, identity)
         num_resumed, skipped = drafting.draft([*digests], show_progress)
         drafts = _judged(request.out / DRAFTS, store, digests, reports)

@@ -176,12 +176,11 @@ def run_clue_evaluation(request: ClueRequest, *, show_progress: ShowProgress) ->
     labels, notes = _labels(request, store, indices, perceiver.bank)
     facts = _facts(request, store, perceiver, labels)
     identity = {
-        "command": "evaluate-clues",
         **{name: facts[name] for name in ("weights", "store", "split")},
         "bank": facts["bank"]["digest"],
         "labels": labels.source["digest"],
     }
-    with claimed(request.out, identity):
+    with claimed(request.out, "evaluate-clues", identity):
         known = [index for index in indices if store.study_ids[index] in labels.of_study]
         probabilities, skipped = _perceive(perceiver, store, known, show_progress)
         if not probabilities:

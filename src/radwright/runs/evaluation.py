@@ -145,7 +145,7 @@ def run_evaluation(request: EvaluationRequest, *, show_progress: ShowProgress) -
     )
     plan = plan_clues(predictor, request.clues)
     identity = job.identity(predictor, plan)
-    with claimed(request.out, identity):
+    with claimed(request.out, "evaluate", identity):
         drafts, num_resumed = job.draft(predictor, plan, identity, show_progress)
         references = {study_id: job.reports[study_id] for study_id in drafts.rows}
         baselines, notes = job.nearest_reports(predictor, list(drafts.rows), show_progress)

@@ -157,7 +157,7 @@ def run_evidence_evaluation(request: EvidenceRequest, *, show_progress: ShowProg
         "tolerance": TOLERANCE,
     }
     identity = {name: value for name, value in facts.items() if name not in {"radwright", "checkpoint"}}
-    with claimed(request.out, {"command": "evaluate-evidence", **identity}):
+    with claimed(request.out, "evaluate-evidence", identity):
         path = request.out / STUDIES
         drop_torn_line(path)
         names = [study_name(request.split, index) for index in range(request.num_studies)]

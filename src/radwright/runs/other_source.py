@@ -89,7 +89,7 @@ def judge_other(
     """
     given = {"format": source.format, "options": dict(source.options)}
     identity = {**identity, "source": str(source.path.resolve()), **json.loads(json.dumps(given))}
-    with claimed(source.folder, identity):
+    with claimed(source.folder, "robustness", identity):
         store = source.prepared()
         label_map = find_label_map(str(store.header.get("format")), source.labels_map)
         studies = StoredStudies(store, range(len(store))[: source.limit])

@@ -15,41 +15,50 @@ JOB = "job.json"
 
 
 @contextmanager
-def claimed(out: Path, identity: Mapping[str, Any], *, job: str = "an evaluation") -> Iterator[None]:
+def claimed(out: Path, command: str, identity: Mapping[str, Any]) -> Iterator[None]:
     """``out`` as this job's folder, held for this process alone.
 
     Args:
         out: made where there is none.
-        identity: what its results depend on, JSON-able; kept in ``job.json``.
-        job: what it is, for messages.
+        command: the ``radwright`` command whose results it holds.
+        identity: what they depend on, JSON-able; kept with the command in ``job.json``.
 
     Raises:
         OutputError: it holds another job or something else, another process works there, or it cannot be written.
     """
     if out.is_file():
-        raise OutputError(f"{out}: is a file; give a folder for the results of {job}")
+        raise OutputError(f"{out}: is a file; give a folder for the results of radwright {command}")
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
-        _claim(out, identity, job)
+        _claim(out, {"command": command, **identity})
         yield
 
 
-def _claim(out: Path, identity: Mapping[str, Any], job: str) -> None:
+def _claim(out: Path, job: Mapping[str, Any]) -> None:
     path = out / JOB
     if not path.exists():
         if strangers := sorted(entry.name for entry in out.iterdir()):
             raise OutputError(f"{out}: is not empty (it holds {strangers[0]}); choose another --out")
-        write_json(path, identity)
+        write_json(path, job)
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: cannot be read: {error}; remove {out}, or choose another --out") from error
-    different = [name for name in identity if not isinstance(found, dict) or found.get(name) != identity[name]]
-    if different:
+    if not isinstance(found, dict) or not isinstance(found.get("command"), str):
         raise OutputError(
-            f"{out}: holds {job} with another {' and '.join(different)}; choose another --out, or remove it"
+            f"{path}: does not say which command's results these are; choose another --out, or remove {out}"
+        )
+    if found["command"] != job["command"]:
+        raise OutputError(
+            f"{out}: holds results of radwright {found['command']}, not of radwright {job['command']}; "
+            "choose another --out"
+        )
+    if different := [name for name in {**job, **found} if name not in job or found.get(name) != job[name]]:
+        raise OutputError(
+            f"{out}: holds results of radwright {job['command']} with another {' and '.join(different)}; "
+            "choose another --out, or remove it"
         )
 
 

@@ -138,7 +138,7 @@ def run_robustness(request: RobustnessRequest, *, show_progress: ShowProgress) -
         decoding=request.decoding,
     )
     identity = job.identity(predictor)
-    with claimed(request.out, identity):
+    with claimed(request.out, "robustness", identity):
         trial = _Trial(job, predictor, identity, show_progress)
         clean = trial.score(None)
         scored = [trial.score(condition) for condition in conditions]
@@ -197,7 +197,6 @@ class _Job:
     def identity(self, predictor: Predictor) -> dict[str, Any]:
         """What the drafts of every condition depend on, besides the condition."""
         values = {
-            "command": "robustness",
             "weights": predictor.fingerprint,
             "model": predictor.checkpoint.config.plain()["model"],
             "store": self.store.fingerprint,

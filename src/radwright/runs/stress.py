@@ -75,7 +75,7 @@ def run_stress(
     for part in {part.training: part for part in parts}.values():
         check_recipe(part.recipe)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with claimed(out, json.loads(json.dumps(_identity(config))), job="a stress run"):
+    with claimed(out, "stress", json.loads(json.dumps(_identity(config)))):
         cost = _Cost(folder.out)
         with cost.kept():
             _prepare(folder, workers=cores, say=say)
