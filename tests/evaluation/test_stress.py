@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from radwright.errors import ScoringError
-from radwright.evaluation.stress import BoolArray, Pairs, measure_stress, over_seeds, stress_scores
+from radwright.evaluation.stress import BoolArray, Pairs, has_learnt, measure_stress, over_seeds, stress_scores
 
 PRESENT = np.array([True] * 10 + [False] * 10)
 GOES_ALONG, GOES_AGAINST = PRESENT, ~PRESENT
@@ -46,6 +46,26 @@ def test_silence_has_no_drop_and_misses_all() -> None:
     assert silent["fabricated.equal"] == 0
 
 
+@pytest.mark.parametrize(
+    ("with_N", "without_N", "learnt"),
+    [
+        (np.zeros(20, dtype=bool), np.zeros(20, dtype=bool), False),
+        (np.ones(20, dtype=bool), np.ones(20, dtype=bool), False),
+        (np.arange(20) % 2 == 0, np.arange(20) % 2 == 0, False),
+        (PRESENT, PRESENT, True),
+        (np.ones(20, dtype=bool), np.zeros(20, dtype=bool), True),
+        (np.zeros(20, dtype=bool), np.ones(20, dtype=bool), False),
+    ],
+    ids=["silent", "always", "chance", "sees", "copies", "copies backwards"],
+)
+def test_who_follows_neither_finding_nor_confounder_has_not_learnt(
+    with_N: BoolArray, without_N: BoolArray, learnt: bool
+) -> None:
+    for sets in (SETS, {**SETS, "equal": SETS["zero"]}):  # whatever the strength of the test sets
+        measured, _ = measure_stress(Pairs(PRESENT, with_N, without_N, sets), num_resamples=20)
+        assert has_learnt(measured) == learnt
+
+
 def test_rates_by_hand() -> None:
     with_N, without_N = np.zeros(20, dtype=bool), np.zeros(20, dtype=bool)
     with_N[[0, 1, 10, 11, 12]] = True
@@ -81,6 +101,7 @@ def test_a_finding_that_nobody_has_gives_no_number_rather_than_a_wrong_one() -> 
     nobody = np.zeros(20, dtype=bool)
     found, _ = measure_stress(Pairs(nobody, nobody, nobody, SETS), num_resamples=20)
     assert math.isnan(found["missed.equal"].value)
+    assert not has_learnt(found)
     assert found["fabricated.equal"].value == 0
 
 

@@ -12,6 +12,7 @@ import pytest
 from radwright.cli.main import main
 from radwright.data.phantom.study import generate_study
 from radwright.errors import ConfigError
+from radwright.runs.clue_policies import POLICIES
 from radwright.runs.recipe import packaged
 from radwright.runs.stress_recipe import StressFolder, read_stress
 
@@ -48,6 +49,19 @@ def test_every_training_of_a_recipe_can_be_read(name: str, tmp_path: Path) -> No
             assert part.recipe.stages[0].init_from == str(tmp_path / "runs" / part.start / "best")
 
 
+def test_the_large_recipe_has_every_clue_policy_with_a_label_of_its_own(tmp_path: Path) -> None:
+    config = read_stress(SMALL.with_name("large.yaml"), [])
+    told = {system.clues: name for name, system in config.systems.items() if system.training == "trrg"}
+    assert sorted(filter(None, told)) == sorted(POLICIES)
+    assert None not in told  # the checkpoint's own is one of them
+    labels = [system.label or name for name, system in config.systems.items()]
+    assert len(set(labels)) == len(labels)
+    folder = StressFolder(config, tmp_path)
+    part = next(part for part in folder.parts() if part.training == "trrg")
+    for policy, name in told.items():
+        assert ("--allow-oracle" in folder.drafting(name, part)) == (policy == "oracle")
+
+
 def test_test_sets_go_along_not_at_all_and_against() -> None:
     config = read_stress(SMALL, ["population.num_studies={train: 4, tune: 4, test: 600}"])
     for scenario in config.scenarios:
@@ -80,7 +94,7 @@ def test_versions_differ_in_the_confounder_alone() -> None:
     ("change", "words"),
     [
         ("rhos=[0]", "nothing is planted"),
-        ("rhos=[0, 1.5]", "must lie in"),
+        ("rhos=[0, 1.5]", r"small\.yaml: rhos: 1\.5 must lie in"),
         ("systems.vdm.training=vmd", "did you mean 'vdm'"),
         ("systems.vdm.clues=oracel", "did you mean 'oracle'"),
         ("scenarios.2.neutral=portable", "comes after"),
@@ -98,6 +112,8 @@ def test_a_tiny_benchmark_runs_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     assert run("stress", SMALL, *FEW, "--out", out, "--jobs", 1) == 0
     said = capsys.readouterr().out
     assert "Synthetic images" in said
+    assert "know nothing of another training" in " ".join(said.split())
+    assert "stress.md" in said
     table = json.loads((out / "stress.json").read_text())
     assert len(table["rows"]) == 3
     assert {row["num_studies"] if "num_studies" in row else row["n"] for row in table["rows"]} == {8}
@@ -120,4 +136,4 @@ def test_a_tiny_benchmark_runs_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     assert [json.loads(line)["report"] for line in drafts.read_text().splitlines()] == [row["report"] for row in rows]
     capsys.readouterr()
     assert run("stress", SMALL, *FEW, "population.seed=5", "--out", out) == 1
-    assert "error:" in capsys.readouterr().err
+    assert "holds results of radwright stress with another population;" in capsys.readouterr().err

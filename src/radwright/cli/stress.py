@@ -41,4 +41,4 @@ def stress(
     say("")
     say(f"{table.cost['seconds'] / 60:.1f} minutes, {table.cost['cpu_seconds'] / 60:.1f} CPU-minutes")
     say("Synthetic images, research software: not a medical device, a radiologist must check every draft.")
-    say(f"tables: {out / 'stress.md'}, plots: {(out / 'stress.html').resolve()}")
+    say(f"whole table: {out / 'stress.md'}, with plots: {(out / 'stress.html').resolve()}")

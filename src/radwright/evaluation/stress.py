@@ -27,6 +27,8 @@ SETS = ("equal", "zero", "reversed")
 """Test sets: the confounder goes along with the finding as in the strongest training, not at all, or as strongly
 against it."""
 NUM_RESAMPLES = 2000
+LEARNT = 0.5
+"""Youden's J (``youden``) from which on drafts say enough of the finding for their drop to mean anything."""
 # 97.5 % points of Student's t for 1, 2, ... degrees of freedom; beyond them the last is a little too wide.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
@@ -71,6 +73,10 @@ def stress_scores(pairs: Pairs, counts_RN: FloatArray) -> dict[str, FloatArray]:
         the finding with it only; ``against``: those that assert it without it only. ``towards_absent`` is the same
         of studies that do not have the finding: fabricated by nothing but the confounder. ``effect``: towards minus
         against, the mean change of P(asserted).
+
+        ``youden``: sensitivity + specificity - 1 (Youden's J), in [-1, 1], where exactly the studies with the finding
+        have the confounder: 1 for a system that sees the finding and for one that copies the confounder, 0 for one
+        that never or always asserts it, or asserts it by chance (see ``has_learnt``).
     """
     found: dict[str, FloatArray] = {}
     total_R = counts_RN.sum(1)
@@ -91,7 +97,22 @@ def stress_scores(pairs: Pairs, counts_RN: FloatArray) -> dict[str, FloatArray]:
     found["flips"] = found["towards"] + found["against"]
     found["effect"] = found["towards"] - found["against"]
     found["towards_absent"] = _ratio(counts_RN @ (towards & ~present), counts_RN @ ~present)
+    sensitivity_R = _ratio(counts_RN @ (pairs.with_N & present), counts_RN @ present)
+    found["youden"] = sensitivity_R - _ratio(counts_RN @ (pairs.without_N & ~present), counts_RN @ ~present)
     return found
+
+
+def has_learnt(scores: Mapping[str, Interval]) -> bool:
+    """Whether drafts follow the finding or the confounder at all, so that their drop means something (ours).
+
+    A silent system has no drop, and neither has one that always asserts the finding, or does so by chance. F1 with the
+    confounder independent does not tell them from others: always asserting a finding that half of the studies have
+    gives .67, copying the confounder, which the benchmark is there to show, about .5. ``youden`` does.
+
+    Args:
+        scores: of ``measure_stress``.
+    """
+    return scores["youden"].value >= LEARNT
 
 
 def _ratio(above_R: FloatArray, below_R: FloatArray) -> FloatArray:

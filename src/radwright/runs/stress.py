@@ -27,6 +27,7 @@ from radwright.runs.finished import finished_stages, in_words, keep_drafts_of
 from radwright.runs.outputs import claimed, write_json
 from radwright.runs.preflight import check_recipe
 from radwright.runs.provenance import provenance
+from radwright.runs.stress_page import write_results
 from radwright.runs.stress_recipe import (
     TEST,
     WITH,
@@ -38,7 +39,7 @@ from radwright.runs.stress_recipe import (
     part_name,
     version_of,
 )
-from radwright.runs.stress_table import Row, StressTable, write_table
+from radwright.runs.stress_table import Row, StressTable
 from radwright.runs.training import BEST, check_folder
 
 COST = "cost.json"
@@ -202,7 +203,7 @@ class _Stress:
         planned = len(config.seeds) * len(config.rhos) * len(config.systems) * len(config.scenarios)
         table = StressTable(config, provenance(), tuple(rows), planned, self.cost.plain(), self._learnt())
         if write:
-            write_table(self.folder.out, table)
+            write_results(self.folder.out, table)
         return table
 
     def _asserted(self, system: str, rho: float, seed: int) -> dict[str, dict[str, bool]] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from radwright.evaluation.page.html import Html, join, number, tag
@@ -42,25 +42,36 @@ class Series:
     Attributes:
         label: what has the values.
         points: (x, value, lower end, upper end) by x; the ends are None where there is no interval.
+        hollow: x of the points that count for less: their dots are hollow, their whiskers dashed.
     """
 
     label: str
     points: Sequence[tuple[float, float, float | None, float | None]]
+    hollow: Collection[float] = ()
 
 
-def dot_plot(title: str, lanes: Sequence[Lane], *, chance: float | None = None) -> Html:
+def dot_plot(
+    title: str,
+    lanes: Sequence[Lane],
+    *,
+    chance: float | None = None,
+    limits: tuple[float, float] | None = None,
+    note: str = "",
+) -> Html:
     """A figure with a row per lane on a common axis from 0, or across it; the numbers stand beside the dots.
 
     Args:
         title: what the values are.
         lanes: one at least.
         chance: what guessing gives: the axis starts from it instead of from 0, and it is marked.
+        limits: what the axis spans, whatever the values are; intervals are cut at its ends.
+        note: stands below the axis.
     """
     ends = [
         end for lane in lanes for end in (lane.value, lane.low, lane.high) if end is not None and math.isfinite(end)
     ]
     base = 0.0 if chance is None else chance
-    bottom, top = min([base, *ends]), max([base, *ends])
+    bottom, top = limits or (min([base, *ends]), max([base, *ends]))
     ticks = nice_ticks(bottom, top if top > bottom else 1.0, 4)
     low, high = ticks[0], ticks[-1]
     are_counts = all(lane.low is None and float(lane.value).is_integer() for lane in lanes)
@@ -76,7 +87,11 @@ def dot_plot(title: str, lanes: Sequence[Lane], *, chance: float | None = None) 
         )
         for lane in lanes
     ]
-    return tag("figure", tag("figcaption", title), *rows, _axis(ticks), class_="dots")
+    return tag("figure", tag("figcaption", title), *rows, _axis(ticks), _note(note), class_="dots")
+
+
+def _note(text: str) -> Html | None:
+    return tag("p", tag("small", text)) if text else None
 
 
 def _interval_text(lane: Lane, digits: int) -> str | None:
@@ -93,7 +108,8 @@ def _strip(lane: Lane, low: float, high: float, marked: float | None) -> Html:
     if marked is not None:
         shapes.append(tag("line", x1=at(marked), x2=at(marked), y1="-2", y2="20", class_="zero"))
     if lane.low is not None and lane.high is not None and math.isfinite(lane.low + lane.high):
-        shapes.append(tag("line", x1=at(lane.low), x2=at(lane.high), y1="9", y2="9", class_="interval"))
+        ends = (at(min(max(end, low), high)) for end in (lane.low, lane.high))
+        shapes.append(tag("line", **dict(zip(("x1", "x2"), ends, strict=True)), y1="9", y2="9", class_="interval"))
     if math.isfinite(lane.value):
         shapes.append(tag("circle", cx=at(lane.value), cy="9", r="3.5", class_="dot"))
     return tag("svg", *shapes, class_="strip", height="18", aria_hidden="true")
@@ -165,7 +181,14 @@ def line_plot(title: str, points: Sequence[Point], *, kept_step: int | None = No
     return tag("figure", tag("figcaption", title), svg, class_="curve-plot")
 
 
-def series_plot(title: str, series: Sequence[Series], *, x_title: str) -> Html:
+def series_plot(
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_title: str,
+    limits: tuple[float, float] | None = None,
+    note: str = "",
+) -> Html:
     """A figure with a curve per series over a few common x, intervals as whiskers, 0 marked, a legend below.
 
     Series stand a little apart at each x, so that none hides another.
@@ -174,10 +197,12 @@ def series_plot(title: str, series: Sequence[Series], *, x_title: str) -> Html:
         title: what the values are.
         series: one at least, each with a point.
         x_title: what stands below the axis.
+        limits: what the vertical axis spans, whatever the values are; whiskers are cut at its ends.
+        note: stands below the legend.
     """
     xs = sorted({x for one in series for x, *_ in one.points})
     ends = [end for one in series for _, *ends in one.points for end in ends if end is not None and math.isfinite(end)]
-    y_ticks = nice_ticks(min([0.0, *ends]), max([0.0, *ends]), 5)
+    y_ticks = nice_ticks(*(limits or (min([0.0, *ends]), max([0.0, *ends]))), 5)
     span = (xs[-1] - xs[0]) or 1.0
     # At most a fifth of the way to the next x is taken by all series side by side.
     gap = min((b - a for a, b in itertools.pairwise(xs)), default=span) / span * 0.2 / max(1, len(series))
@@ -188,7 +213,8 @@ def series_plot(title: str, series: Sequence[Series], *, x_title: str) -> Html:
         return f"{_LEFT + 24 + (_RIGHT - 24 - _LEFT - 24) * share:.1f}"
 
     def y(value: float) -> str:
-        return f"{_BOTTOM - (_BOTTOM - _TOP) * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]):.1f}"
+        share = (min(max(value, y_ticks[0]), y_ticks[-1]) - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+        return f"{_BOTTOM - (_BOTTOM - _TOP) * share:.1f}"
 
     shapes = []
     for tick in y_ticks:
@@ -209,13 +235,12 @@ def series_plot(title: str, series: Sequence[Series], *, x_title: str) -> Html:
         tag("span", tag("span", class_=f"swatch {_style(number)}", aria_hidden="true"), one.label)
         for number, one in enumerate(series)
     ]
-    return tag(
-        "figure", tag("figcaption", title), svg, tag("div", *legend, class_="legend"), class_="curve-plot series"
-    )
+    below = tag("div", *legend, class_="legend")
+    return tag("figure", tag("figcaption", title), svg, below, _note(note), class_="curve-plot series")
 
 
 def _style(number: int) -> str:
-    """Eight colours; dashed from the ninth series on."""
+    """Eight colours; dashed, with square dots, from the ninth series on."""
     return f"s{number % 8}" + (" dashed" if number >= 8 else "")
 
 
@@ -223,11 +248,15 @@ def _series(one: Series, number: int, x: Callable[[float, int], str], y: Callabl
     points = [point for point in one.points if math.isfinite(point[1])]
     yield tag("polyline", points=" ".join(f"{x(at, number)},{y(value)}" for at, value, *_ in points), class_="curve")
     for at, value, low, high in points:
-        text = f"{one.label} at {at:g}: {value:.3f}"
+        text, open_ = f"{one.label} at {at:g}: {value:.3f}", " open" if at in one.hollow else ""
         if low is not None and high is not None and math.isfinite(low + high):
-            yield tag("line", x1=x(at, number), x2=x(at, number), y1=y(low), y2=y(high), class_="whisker")
+            yield tag("line", x1=x(at, number), x2=x(at, number), y1=y(low), y2=y(high), class_=f"whisker{open_}")
             text += f" ({low:.3f} to {high:.3f})"
-        yield tag("circle", tag("title", text), cx=x(at, number), cy=y(value), r="3.2", class_="dot")
+        place: dict[str, str] = {"cx": x(at, number), "cy": y(value), "r": "3.2"}
+        if number >= 8:
+            left, top = (f"{float(place[key]) - 3:.1f}" for key in ("cx", "cy"))
+            place = {"x": left, "y": top, "width": "6", "height": "6"}
+        yield tag("rect" if number >= 8 else "circle", tag("title", text), **place, class_=f"dot{open_}")
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
