@@ -20,6 +20,7 @@ from radwright.evidence.risk import losses
 from radwright.evidence.silence import SILENCE_FILE, read_silence
 from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
+from radwright.runs.silence import CalibratingStudies
 from radwright.text.words import WordTokenizer
 from radwright.types import ImageInMemory, Study, View
 
@@ -152,8 +153,53 @@ def test_what_is_refused(checkpoint: Path, store: Path, tmp_path: Path, capsys: 
     refused(generate(checkpoint, store, tmp_path / "d.jsonl", "--risk", 2), "no share of studies")
     refused(generate(checkpoint, store, tmp_path / "d.jsonl", "--risk", 0.1, "--uncertain", "hide"), "mark, drop")
     refused(calibrate(checkpoint, store, tmp_path / "check", "--check"), "calibrated these very bars")
+
+
+def test_a_damaged_calibration_stops_only_what_needs_a_bar(
+    checkpoint: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (checkpoint / SILENCE_FILE).write_text("{")
-    refused(generate(checkpoint, store, tmp_path / "d.jsonl", "--risk", 0.1), "silence.json", "cannot be read")
+    assert generate(checkpoint, store, tmp_path / "d.jsonl", "--risk", 0.1) == 1
+    assert "silence.json: cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "d.jsonl").exists()
+    assert generate(checkpoint, store, tmp_path / "d.jsonl") == 0
+    assert len(rows(tmp_path / "d.jsonl")) == 20
+    assert "calibrated the checkpoint's silence cannot be told" in " ".join(capsys.readouterr().out.split())
+    [note] = CalibratingStudies.of(checkpoint).notes
+    assert "cannot be read" in note
+
+
+def test_too_few_studies_calibrate_nothing(
+    checkpoint: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cal"
+    for more, needed in ((("--limit", 5), 9), (("--share", 1, "--levels", "0.005,0.01"), 99)):
+        assert calibrate(checkpoint, store, out, *more) == 1
+        error = " ".join(capsys.readouterr().err.split())
+        assert f"takes {needed} at least" in error
+        assert "take more studies" in error
+        assert not out.exists()
+        assert not (checkpoint / SILENCE_FILE).exists()
+
+
+def test_either_option_alone_asks_for_silence(checkpoint: Path, store: Path, tmp_path: Path) -> None:
+    assert calibrate(checkpoint, store, tmp_path / "cal", "--share", 1) == 0
+    asked = {
+        "drop": ("--uncertain", "drop"),
+        "drop_at": ("--risk", 0.1, "--uncertain", "drop"),
+        "risk": ("--risk", 0.1),
+        "mark": ("--uncertain", "mark"),
+        "plain": (),
+    }
+    found = {}
+    for name, more in asked.items():
+        assert generate(checkpoint, store, tmp_path / f"{name}.jsonl", *more) == 0
+        drafts = rows(tmp_path / f"{name}.jsonl")
+        found[name] = {study: (row["report"], row.get("assertions")) for study, row in drafts.items()}
+    assert found["drop"] == found["drop_at"]
+    assert found["risk"] == found["mark"]
+    assert len({tuple(text for text, _ in found[name].values()) for name in ("drop", "mark", "plain")}) == 3
+    assert all(assertions is None for _, assertions in found["plain"].values())
 
 
 def test_studies_that_calibrated_are_named_where_they_are_scored(
@@ -164,6 +210,21 @@ def test_studies_that_calibrated_are_named_where_they_are_scored(
     assert 0 < num_members < 60
     assert generate(checkpoint, store, tmp_path / "val.jsonl", split="val") == 0
     assert f"{num_members} studies of these calibrated" in " ".join(capsys.readouterr().out.split())
+    assert generate(checkpoint, store, tmp_path / "risk.jsonl", "--risk", 0.3, split="val") == 0
+    assert f"{num_members} studies of these calibrated" in " ".join(capsys.readouterr().out.split())
+    assert len(rows(tmp_path / "risk.jsonl")) == 60 - num_members
     assert calibrate(checkpoint, store, tmp_path / "check", "--check", "--json") == 0
     told = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert told["studies"]["studies"] == 60 - num_members
+
+
+def test_where_all_studies_calibrated_the_cure_is_named(
+    checkpoint: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(checkpoint, store, tmp_path / "cal", "--share", 1) == 0
+    capsys.readouterr()
+    assert generate(checkpoint, store, tmp_path / "none.jsonl", "--risk", 0.3, split="val") == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "60 studies of these calibrated" in told
+    assert "Draft other studies, or these without --risk" in told
+    assert not (tmp_path / "none.jsonl").exists()

@@ -37,16 +37,22 @@ def generate(
         False, "--allow-oracle", help="Allow clues that are read from the reports themselves: an upper bound."
     ),
     risk: float | None = typer.Option(
-        None, "--risk", metavar="SHARE", help="Share of studies that may be told of a finding that is not there: 0.1."
+        None,
+        "--risk",
+        metavar="SHARE",
+        help="Share of studies that may be told of a finding that is not there; --uncertain alone means 0.1.",
     ),
-    uncertain: str = typer.Option(
-        "mark", "--uncertain", help="Sentences that are too unsure for --risk: mark, or drop (leave out)."
+    uncertain: str | None = typer.Option(
+        None,
+        "--uncertain",
+        help="Sentences that are too unsure for the risk: mark (--risk alone), or drop (leave out).",
     ),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     """Draft a report for every study, a line each: study_id, report, score, seconds.
 
-    --risk needs a checkpoint that `calibrate` has been run on; a line then says of every finding how sure it is.
+    --risk and --uncertain need a checkpoint that `calibrate` has been run on; a line then says of every finding how
+    sure it is, and studies that calibrated are skipped. Without both, drafts stand as they come.
     Interrupted, the same command goes on where it stopped. Drafts are for research; a radiologist must check every one.
     """
     from radwright.cli.progress import progress_bar, say
@@ -60,7 +66,7 @@ def generate(
         checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding, beginnings=begun
     )
     plan = plan_clues(predictor, ClueRequest(clues, clue_seed, allow_oracle))
-    silence = None if risk is None else plan_silence(predictor, plan, risk=risk, uncertain=uncertain)
+    silence = plan_silence(predictor, plan, risk=risk, uncertain=uncertain)
     studies = find_inputs(inputs, split=split, limit=limit, together=together)
     identity = {
         "checkpoint": str(checkpoint),
@@ -87,7 +93,8 @@ def generate(
             facts=None if plan is None else plan.row_facts,
             on_progress=lambda outcome: bar.advance(),
         )
-    notes = [*(plan.notes if plan else ()), *(silence.notes if silence else calibrating.notes)]
+    silence_notes = silence.notes(summary.skipped, summary.num_reports) if silence else calibrating.notes
+    notes = [*(plan.notes if plan else ()), *silence_notes]
     facts: dict[str, Any] = {
         "out": str(out),
         "num_reports": summary.num_reports,

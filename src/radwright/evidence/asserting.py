@@ -19,6 +19,10 @@ from radwright.inference.predictor import Predictor, draft_tokens, with_clues
 from radwright.types import AssertedFinding, Assertions, Batch, Report, ReportModel, Skipped, Study
 
 
+CALIBRATED = "it calibrated the bars, which promise nothing for it"
+"""Why a study that calibrated is skipped where drafts are filtered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """What becomes of drafts.
@@ -74,7 +78,7 @@ class Asserter(Predictor):
     def _views(self, study: Study) -> LoadedStudy | Skipped:
         views = super()._views(study)
         if self._members and not isinstance(views, Skipped) and study_digest(study) in self._members:
-            return Skipped(study.study_id, "it calibrated the bars, which promise nothing for it")
+            return Skipped(study.study_id, CALIBRATED)
         return views
 
     def _reports(self, batch: Batch) -> list[Report]:

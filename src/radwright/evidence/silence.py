@@ -146,8 +146,9 @@ def read_silence(checkpoint: Path) -> Silence:
     found = find_silence(checkpoint)
     if found is None:
         raise CheckpointError(
-            f"{checkpoint}: has no {SILENCE_FILE}, so nobody knows how sure it is; calibrate it first: "
-            f"radwright calibrate {checkpoint} STORE --split val --out DIR"
+            f"{checkpoint}: has no {SILENCE_FILE}, so nobody knows how sure it is; calibrate it first, on a split that "
+            f"it was not trained on: radwright calibrate {checkpoint} STORE --split SPLIT --out DIR. Where the store "
+            "has no val to spare, as the demo's, prepare another: docs/silence.md has the command"
         )
     return found
 

@@ -27,7 +27,7 @@ from radwright.runs.clue_policies import CluePlan, ClueRequest, plan_clues
 from radwright.runs.drafting import ShowProgress, StoredStudies, open_predictor
 from radwright.runs.outputs import claimed, write_json
 from radwright.runs.silence import job_of
-from radwright.runs.silence_measures import FoundSilence, JudgedDraft, hold_up, plain, set_bars
+from radwright.runs.silence_measures import FoundSilence, JudgedDraft, check_numbers, hold_up, plain, set_bars
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 SHARE = 0.5
@@ -103,8 +103,8 @@ def run_calibration(request: CalibrationRequest, *, show_progress: ShowProgress)
     Raises:
         CheckpointError: no checkpoint, one that writes no reports, or (a check) one that was not calibrated so.
         StoreError: no store, or none with this split.
-        ConfigError: studies of train, none with a report, a share or a level that is none, or there is a calibration
-            already and it is not to be replaced.
+        ConfigError: studies of train, none with a report, too few to set a bar other than silence, a share or a level
+            that is none, or there is a calibration already and it is not to be replaced.
         OutputError: the folder holds another job, cannot be written, or no study could be drafted.
     """
     _check_request(request)
@@ -121,6 +121,9 @@ def run_calibration(request: CalibrationRequest, *, show_progress: ShowProgress)
     job = job_of(predictor, plan)
     known = _known(request, job, store)
     digests = _digests(store, request, reports, frozenset(known.members) if known else frozenset())
+    if known is None:
+        patients = [_patient(store, index) for index in digests]
+        check_numbers(patients, levels=request.levels, fit_share=request.fit_share)
     identity = {**job, **_source(request, store), **({} if known is None else {"silence": known.digest})}
     with claimed(request.out, "calibrate --check" if request.check else "calibrate", identity):
         drafting = _Drafting(request, store, Asserter(predictor), plan, identity)
@@ -150,6 +153,8 @@ def _check_request(request: CalibrationRequest) -> None:
     for name, share, most in (("share", request.share, 1.0), ("fit-share", request.fit_share, 0.99)):
         if not 0 < share <= most:
             raise ConfigError(f"--{name} {share}: must lie above 0 and not above {most:g}")
+    if not request.levels:
+        raise ConfigError("--levels: names none; give shares of studies, 0.05,0.1")
     for level in request.levels:
         find_bar(np.zeros(1), level)  # refuses what is no level
 

@@ -293,10 +293,8 @@ class _Job:
     def calibrating(self, drafts: _Drafts) -> list[str]:
         """Whether studies are scored that calibrated the checkpoint's silence and should serve nothing else."""
         found = CalibratingStudies.of(self.request.checkpoint)
-        if not found.members:
-            return []
         for index in self.indices:
-            if self.store.study_ids[index] in drafts.rows:
+            if found.members and self.store.study_ids[index] in drafts.rows:
                 found.look_at(self.store.study(index))
         return found.notes
 

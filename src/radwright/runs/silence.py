@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from radwright.errors import ConfigError, near
-from radwright.evidence.asserting import Asserter, Filter
+from radwright.errors import CheckpointError, ConfigError, near
+from radwright.evidence.asserting import CALIBRATED, Asserter, Filter
 from radwright.evidence.risk import Bar
 from radwright.evidence.silence import (
     Silence,
@@ -22,9 +22,11 @@ from radwright.evidence.silence import (
 from radwright.findings import VERSION
 from radwright.inference.predictor import Predictor
 from radwright.runs.clue_policies import CluePlan
-from radwright.types import Study
+from radwright.runs.silence_measures import DEFAULT_RISK
+from radwright.types import Skipped, Study
 
 UNCERTAIN = ("mark", "drop")
+"""What can become of a sentence under the bar; the first where a level alone is given."""
 
 
 def job_of(predictor: Predictor, plan: CluePlan | None) -> dict[str, Any]:
@@ -66,10 +68,22 @@ class SilencePlan:
             "digest": self.silence.digest,
         }
 
-    @property
-    def notes(self) -> list[str]:
-        """What a reader of the drafts must know."""
+    def notes(self, skipped: Sequence[Skipped], num_reports: int) -> list[str]:
+        """What a reader of the drafts must know.
+
+        Args:
+            skipped: studies that have no draft.
+            num_reports: drafts that there are.
+        """
         notes = [] if self.bar.reachable else [unreachable(self.bar.level, self.silence.num_studies)]
+        if num := sum(study.reason == CALIBRATED for study in skipped):
+            notes.append(
+                f"{num} {'study' if num == 1 else 'studies'} of these calibrated the checkpoint's silence and "
+                f"{'is' if num == 1 else 'are'} skipped: the bars promise nothing for them. Draft other studies, or "
+                "these without --risk and --uncertain"
+            )
+        if not num_reports:
+            return notes
         return [
             *notes,
             f"of studies like the {self.silence.num_studies} that set the bars, a share of at most "
@@ -78,13 +92,25 @@ class SilencePlan:
         ]
 
 
-def plan_silence(predictor: Predictor, plan: CluePlan | None, *, risk: float, uncertain: str = "mark") -> SilencePlan:
-    """The filter for a level of risk.
+def plan_silence(
+    predictor: Predictor, plan: CluePlan | None, *, risk: float | None = None, uncertain: str | None = None
+) -> SilencePlan | None:
+    """The filter for a level of risk; None, and drafts as they come, where neither argument is given.
+
+    Args:
+        predictor: drafts.
+        plan: its clues.
+        risk: in (0, 1); ``DEFAULT_RISK`` where only ``uncertain`` is given.
+        uncertain: one of ``UNCERTAIN``, the first where only ``risk`` is given.
 
     Raises:
         ConfigError: no such level, or no such treatment of uncertain sentences.
         CheckpointError: the checkpoint was not calibrated, or with other settings than these.
     """
+    if risk is None and uncertain is None:
+        return None
+    risk = DEFAULT_RISK if risk is None else risk
+    uncertain = UNCERTAIN[0] if uncertain is None else uncertain
     if uncertain not in UNCERTAIN:
         raise ConfigError(
             f"--uncertain {uncertain}: no such treatment{near(uncertain, UNCERTAIN)}; there are {', '.join(UNCERTAIN)}"
@@ -102,16 +128,21 @@ class CalibratingStudies:
 
     Attributes:
         members: digests of those that did; empty where it has none.
+        damage: why the calibration cannot be read, so that nobody knows which did; empty where it can.
         num_found: so far.
     """
 
     members: frozenset[str] = field(default=frozenset())
+    damage: str = ""
     num_found: int = 0
 
     @classmethod
     def of(cls, checkpoint: Path) -> CalibratingStudies:
         """Of a checkpoint directory."""
-        found = find_silence(checkpoint)
+        try:
+            found = find_silence(checkpoint)
+        except CheckpointError as error:  # drafts that need no bar do not fail for one
+            return cls(damage=str(error))
         return cls(frozenset(found.members) if found else frozenset())
 
     def watch(self, studies: Iterable[Study]) -> Iterator[Study]:
@@ -127,6 +158,8 @@ class CalibratingStudies:
     @property
     def notes(self) -> list[str]:
         """The loud word where there is cause."""
+        if self.damage:
+            return [f"which of these studies calibrated the checkpoint's silence cannot be told: {self.damage}"]
         if not self.num_found:
             return []
         studies = "study" if self.num_found == 1 else "studies"

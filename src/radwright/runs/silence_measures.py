@@ -18,8 +18,10 @@ from radwright.evidence.risk import (
     EVERYTHING,
     NUM_RESAMPLES,
     JudgedDrafts,
+    Resampled,
     Scored,
     chance_of_as_many,
+    fewest_studies,
     find_bar,
     kept_at_random,
     losses,
@@ -30,6 +32,9 @@ from radwright.metrics.base import FloatArray
 from radwright.metrics.detection import auc, calibration, calibration_error
 
 BY_NAME, RANDOM, OURS = "by_name", "random", "ours"
+_UNKNOWN = Resampled(math.nan, math.nan, math.nan, math.nan)
+DEFAULT_RISK = 0.1
+"""The level where none is named; a calibration must be able to serve it."""
 ALARM = 0.01
 """A check speaks of a shift where so many losses have a smaller chance than this, shared out over the levels."""
 
@@ -83,6 +88,34 @@ class FoundSilence:
     alarm: str = ""
 
 
+def fits(patient: str, fit_share: float) -> bool:
+    """Whether a patient's studies fit the probabilities; all others set bars. By a hash of the patient."""
+    return patient_fraction(patient, purpose="confidence") < fit_share
+
+
+def check_numbers(patients: Sequence[str], *, levels: Sequence[float], fit_share: float) -> None:
+    """Hold that enough studies are left to set bars that are not silence, before they are drafted as well as after.
+
+    Args:
+        patients: of the studies that calibrate, one each.
+        levels: of the table; one at least, and ``DEFAULT_RISK``, must be to be had.
+        fit_share: as for ``set_bars``.
+
+    Raises:
+        ConfigError: they are too few; the message names the numbers and the cure.
+    """
+    num_setting = len({patient for patient in patients if not fits(patient, fit_share)})
+    level = min(max(levels), DEFAULT_RISK)
+    if num_setting < fewest_studies(level):
+        fitting = sum(fits(patient, fit_share) for patient in patients)
+        raise ConfigError(
+            f"{len(patients)} studies to calibrate on, of which {fitting} fit the probabilities, leave {num_setting} "
+            f"patients to set the bars: level {level:g} takes {fewest_studies(level)} at least (level >= 1 / (n + 1)), "
+            "with fewer there is silence only. Nothing was calibrated; take more studies (a larger --share or --limit, "
+            "a larger split), or a smaller --fit-share"
+        )
+
+
 def set_bars(
     drafts: Sequence[JudgedDraft],
     job: Mapping[str, Any],
@@ -101,31 +134,29 @@ def set_bars(
         fit_share: share of the patients that fits, by a hash.
 
     Raises:
-        ConfigError: no study is left to set the bars.
+        ConfigError: too few studies are left to set the bars (``check_numbers``).
     """
-    fitting = [draft for draft in drafts if patient_fraction(draft.patient, purpose="confidence") < fit_share]
+    fitting = [draft for draft in drafts if fits(draft.patient, fit_share)]
     fitted = {draft.study_id for draft in fitting}
     others = sorted((draft for draft in drafts if draft.study_id not in fitted), key=lambda draft: draft.digest)
     # Two studies of one patient are no two draws of a new patient: the first by digest stands for both.
     setting = list({draft.patient: draft for draft in reversed(others)}.values())
-    if not setting:
-        raise ConfigError(
-            f"no study is left to set the bars ({len(drafts)} drafted, {len(fitting)} of them to fit on); take more "
-            "studies, or a smaller --fit-share"
-        )
+    check_numbers([draft.patient for draft in drafts], levels=levels, fit_share=fit_share)
     confidence, by_name = _fit(fitting, list(FEATURES)), _fit(fitting, [])
     judged, probability_A = _arrays(setting), _probabilities(confidence, setting)
     scored = Scored.of(judged, probability_A)
     orders = {OURS: probability_A, BY_NAME: _probabilities(by_name, setting), RANDOM: None}
-    measured = resample(judged, orders, levels)
+    # Half of few studies has only silence for a level that all of them reach: that would say nothing of the bar.
+    halved = [level for level in levels if len(setting) // 2 >= fewest_studies(level)]
+    measured = {name: dict(zip(halved, rows, strict=True)) for name, rows in resample(judged, orders, halved).items()}
     rows = []
-    for place, level in enumerate(levels):
+    for level in levels:
         bar = find_bar(scored.limits_N, level)
-        ours, named, drawn = (measured[name][place] if measured[name] else None for name in (OURS, BY_NAME, RANDOM))
-        risk = math.nan if ours is None else ours.risk
-        error = math.nan if ours is None else ours.error
-        kept = [math.nan if each is None else each.kept for each in (ours, named, drawn)]
-        rows.append(LevelRow(level, bar.bar, bar.reachable, risk, risk - 2 * error, risk + 2 * error, *kept))
+        found = [measured[name].get(level, _UNKNOWN) for name in (OURS, BY_NAME, RANDOM)]
+        risk, error = found[0].risk, found[0].error
+        spread = risk, risk - 2 * error, risk + 2 * error
+        halves = [each.kept for each in found]
+        rows.append(LevelRow(level, bar.bar, bar.reachable, scored.kept(bar.bar), *spread, *halves))
     numbers = {
         "studies": len(drafts),
         "fit": len(fitting),
@@ -160,10 +191,11 @@ def hold_up(drafts: Sequence[JudgedDraft], silence: Silence, *, levels: Sequence
         bar = silence.bar(level)
         loss_N = losses(scored.limits_N, bar.bar)
         risk = float(loss_N.mean())
-        kept = scored.kept(bar.bar), math.nan, kept_at_random(judged, risk)
         count = int(loss_N.sum())
+        spread = risk, *_wilson(count, len(loss_N))
+        others = math.nan, math.nan, kept_at_random(judged, risk)
         chance = chance_of_as_many(count, len(loss_N), silence.num_studies, level)
-        rows.append(LevelRow(level, bar.bar, bar.reachable, risk, *_wilson(count, len(loss_N)), *kept, chance))
+        rows.append(LevelRow(level, bar.bar, bar.reachable, scored.kept(bar.bar), *spread, *others, chance))
     numbers = {"studies": len(drafts), "calibrated_on": silence.num_studies}
     values = {
         "studies": numbers,
@@ -214,6 +246,12 @@ def _notes(split: str, numbers: Mapping[str, int], judged: JudgedDrafts, rows: S
         notes.append("no draft asserts anything: every level is kept because nothing is said")
     if lost := [row for row in rows if not row.reachable]:
         notes.append(unreachable(lost[-1].level, judged.num_studies))
+    if few := [row.level for row in rows if row.reachable and not math.isfinite(row.risk)]:
+        notes.append(
+            f"level {', '.join(f'{level:g}' for level in few)}: the bar stands, but half of the {judged.num_studies} "
+            f"studies that set it is too few for such a level (it takes {fewest_studies(min(few))}), so halvings say "
+            "nothing of its risk; --check on other studies does"
+        )
     return notes
 
 

@@ -21,7 +21,9 @@ WARNING = "Research only. Not a medical device. A radiologist must check every d
 _WIDTH, _HEIGHT = 380, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 366, 12, 206
 _LARGEST_PX = 6.0
-_CURVES = {"this filter": "curve", "by name": "other-curve", "random": "other-curve dashed"}
+_CURVES = {"at the bar": "curve", "halvings": "curve dashed", "by name": "other-curve", "random": "other-curve dashed"}
+_HALVED = ("kept", "by name", "random")
+"""What halvings say of the share of the true findings that stands: under this filter, and under two others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +34,25 @@ class LevelRow:
         level: share of studies whose filtered draft may fabricate.
         bar: a sentence stands where its probability is above it.
         reachable: False where only silence keeps the level.
-        risk: share whose filtered draft does fabricate.
-        low, high: of that share: two standard errors over resampled splits, or the 95 % interval over studies.
-        kept: share of the true findings that stands.
-        by_name_kept: the same of a filter that knows of a finding its name only; NaN where that was not measured.
-        random_kept: the same of a filter of the same risk in a random order.
+        kept: share of these studies' true findings that stands at this bar.
+        risk: share whose filtered draft does fabricate: at this bar in a check; else the mean over random halvings, bars
+            from one half and losses of the other; NaN where half of the studies is too few for the level.
+        low, high: of that share: two standard errors over the halvings, or the 95 % interval over studies.
+        halved_kept: share of the true findings that stands, mean over the halvings, so at other bars than this one; NaN
+            in a check, and where the risk is.
+        by_name_kept: the same of a filter that knows of a finding its name only.
+        random_kept: the same of a filter in a random order; in a check, of one that is cut at the same risk.
         chance: of as many losses, were these studies like those that set the bar; NaN where that was not asked.
     """
 
     level: float
     bar: float
     reachable: bool
+    kept: float
     risk: float
     low: float
     high: float
-    kept: float
+    halved_kept: float
     by_name_kept: float
     random_kept: float
     chance: float = math.nan
@@ -161,16 +167,19 @@ def _levels(page: SilencePage) -> Html:
         "more are where studies are like those that set the bars; a level bounds the mean over calibrations, so the "
         "risk at one calibration's bar may be a little above it."
         if page.check
-        else "Risk and shares: mean over 200 random halvings of the studies that set the bars, bars from one half and "
-        "losses of the other; small: two standard errors of that mean. By name: a filter that knows of a finding its "
-        "name only. Random: an order drawn at random. Both get their bars in the same way."
+        else "True findings kept: of the studies that set the bars, at this very bar, which is the one that drafts meet. "
+        "What stands under Halvings is no property of that bar: it is the mean over 200 random halvings of these "
+        "studies, bars from one half, risk and shares of the other; small: two standard errors of the risk. It says "
+        "what to expect of studies that set no bar, and compares filters that all get their bars in this way. By name: "
+        "one that knows of a finding its name only. Random: an order drawn at random. –: half of the studies is too "
+        "few for the level."
     )
-    beside = ([], ["Chance"]) if page.check else (["By name"], [])
-    head = ["Level", "Bar", "Risk", "True findings kept", *beside[0], "Random", *beside[1]]
+    head = ["Level", "Bar", "True findings kept"]
+    head += ["Risk", "Random", "Chance"] if page.check else [f"Halvings: {name}" for name in ("risk", *_HALVED)]
     rows = [(_share(row.level), _cells(row, page.check)) for row in page.rows]
-    kept = {"this filter": [row.kept for row in page.rows]}
+    kept = {"at the bar": [row.kept for row in page.rows]}
     if not page.check:
-        kept["by name"] = [row.by_name_kept for row in page.rows]
+        kept |= {"halvings": [row.halved_kept for row in page.rows], "by name": [row.by_name_kept for row in page.rows]}
     kept["random"] = [row.random_kept for row in page.rows]
     return tag(
         "section",
@@ -189,10 +198,10 @@ def _levels(page: SilencePage) -> Html:
 def _cells(row: LevelRow, check: bool) -> list[Html]:
     bar = number(row.bar) if row.reachable else tag("span", "silence")
     spread = tag("small", _share(row.low), "–", _share(row.high)) if math.isfinite(row.low + row.high) else None
-    shares = [row.kept, *([] if check else [row.by_name_kept]), row.random_kept]
+    shares = [row.random_kept] if check else [row.halved_kept, row.by_name_kept, row.random_kept]
     chance = [tag("td", _chance(row.chance))] if check else []
     told = [tag("td", _share(share)) for share in shares]
-    return [tag("td", bar), tag("td", _share(row.risk), spread), *told, *chance]
+    return [tag("td", bar), tag("td", _share(row.kept)), tag("td", _share(row.risk), spread), *told, *chance]
 
 
 def _chance(value: float) -> str:
