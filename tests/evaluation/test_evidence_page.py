@@ -17,9 +17,12 @@ from radwright.errors import ScoringError
 from radwright.evaluation.evidence import evaluate_evidence
 from radwright.evaluation.page import PageView
 from radwright.evaluation.page.evidence import (
+    MARK,
     ClueRow,
     EvidencePage,
+    Scale,
     SentenceRow,
+    is_evidence_page,
     overlay_uri,
     render_evidence_page,
     write_evidence_page,
@@ -80,6 +83,9 @@ def test_an_empty_draft_and_a_network_without_attention_or_clues(tmp_path: Path)
     empty = EvidencePage("x", (PageView("frontal", picture()),), ())
     write_evidence_page(tmp_path / "new" / "page.html", empty)
     assert "The draft is empty." in (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    assert is_evidence_page(tmp_path / "new" / "page.html")
+    (tmp_path / "other.html").write_text("<!doctype html>\n<html></html>" + " " * 400 + MARK)
+    assert not is_evidence_page(tmp_path / "other.html")
     bare = SentenceRow("No effusion.", -1.0, 2, {"occlusion": np.zeros((1, 8, 8))})
     html = render_evidence_page(EvidencePage("x", (PageView("frontal", picture()),), (bare,)))
     assert 'value="attention"' not in html
@@ -93,17 +99,40 @@ def decoded(uri: str) -> Any:
 def test_colours_say_what_supports_and_what_speaks_against() -> None:
     signed = np.zeros((2, 8, 8))
     signed[0, 1, 1], signed[1, 2, 2] = 2.0, -4.0
-    frontal, lateral = decoded(overlay_uri(signed, 0)), decoded(overlay_uri(signed, 1))
+    scale = Scale.of("occlusion", [SentenceRow("x", -1.0, 1, {"occlusion": signed})])
+    assert (scale.low, scale.high) == (-4, 4)
+    frontal, lateral = decoded(overlay_uri(signed[0], scale)), decoded(overlay_uri(signed[1], scale))
     assert frontal[1, 1, 3] * 2 == pytest.approx(lateral[2, 2, 3], abs=1)  # one scale for both views
     assert frontal[1, 1, 0] > frontal[1, 1, 2]
     assert lateral[2, 2, 2] > lateral[2, 2, 0]
     assert frontal[0, 0, 3] == lateral[0, 0, 3] == 0
     shares = np.full((1, 8, 8), 0.25)
     shares[0, 3, 3] = 0.5
-    drawn = decoded(overlay_uri(shares, 0))
+    scale = Scale.of("attention", [SentenceRow("x", -1.0, 1, {"attention": shares})])
+    drawn = decoded(overlay_uri(shares[0], scale))
     assert drawn[0, 0, 3] == 0
     assert drawn[3, 3, 3] == drawn[..., 3].max() > 0
-    assert decoded(overlay_uri(np.zeros((1, 8, 8)), 0))[..., 3].max() == 0
+    for kind in ("occlusion", "attention"):
+        nothing = np.zeros((1, 8, 8))
+        scale = Scale.of(kind, [SentenceRow("x", -1.0, 1, {kind: nothing})])
+        assert decoded(overlay_uri(nothing[0], scale))[..., 3].max() == 0
+
+
+@pytest.mark.parametrize("kind", ["occlusion", "attention"])
+def test_a_weak_map_is_drawn_weakly_and_says_its_own_largest_value(kind: str) -> None:
+    strong, weak = np.zeros((1, 8, 8)), np.zeros((1, 8, 8))
+    strong[0, 1, 1], weak[0, 6, 6] = 0.8, 0.08
+    sentences = tuple(SentenceRow(f"s{n}", -1.0, 1, {kind: each}) for n, each in enumerate((strong, weak)))
+    scale = Scale.of(kind, sentences)
+    assert scale == Scale.of(kind, sentences[::-1])
+    strongly, weakly = (decoded(overlay_uri(each[0], scale))[..., 3].max() for each in (strong, weak))
+    assert weakly == pytest.approx(strongly / 10, abs=1)
+    views = (PageView("1 (a.png)", picture()),)
+    html = render_evidence_page(EvidencePage("x", views, sentences))
+    assert html.count('class="scale"') == 1  # of the page, not of a sentence
+    told = re.findall(r'<p class="strongest"[^>]*>([^<]*)</p>', html)
+    assert ["0.8" in told[0] or "80.0%" in told[0], "0.08" in told[1] or "8.0%" in told[1]] == [True, True]
+    assert all("1 (a.png)" in each for each in told)
 
 
 def row(study: str, values: dict[str, list[float]]) -> dict[str, Any]:

@@ -54,11 +54,13 @@ def run(*arguments: object) -> int:
     return 0
 
 
-def save(path: Path, method: str, values: dict[str, Any], *, blind: bool = False) -> Path:
+def save(path: Path, method: str, values: dict[str, Any], *, blind: bool = False, max_views: int = 2) -> Path:
     """A checkpoint that writes the word "cardiomegaly" and stops; a blind one whatever it sees, as surely."""
     torch.manual_seed(0)
     decoding = DecodingConfig(strategy=Greedy(), max_tokens=1 if method == "vlci" else 6)
-    config = CheckpointConfig(method=method, model=values, image=ImageConfig(size_px=32), decoding=decoding)
+    config = CheckpointConfig(
+        method=method, model=values, image=ImageConfig(size_px=32), decoding=decoding, max_views=max_views
+    )
     model = build_model(method, values, WORDS, config.image)
     if method == "vlci":
         torch.nn.init.constant_(model.decoder.logit.bias, 0.0)
@@ -117,12 +119,46 @@ def test_two_images_are_views_of_one_study(seeing: Path, tmp_path: Path, capsys:
     assert told["occlusion"]["windows_per_side"] == 3
     [sentence] = told["sentences"]
     assert sentence["text"] == "Cardiomegaly."
+    assert told["views"] == ["1 (a.png)", "2 (b.png)"]
+    assert sentence["occlusion"]["view"] in told["views"]
     assert sentence["log_prob"] == pytest.approx(told["score"], abs=1e-5)
     assert 0 <= sentence["attention"]["row"] < 32
     assert sentence["clues"] == []
     html = page.read_text(encoding="utf-8")
     assert html.count('class="overlay"') == 2 * 2
     assert "The draft reached the length limit" in html
+
+
+def test_a_view_that_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], store: Path) -> None:
+    checkpoint = save(tmp_path / "best", "vlci", VLCI, max_views=1)
+    pictures = [image(tmp_path / f"{name}.png", seed) for seed, name in enumerate(("a", "b"))]
+    page = tmp_path / "page.html"
+    assert run("explain", checkpoint, *pictures, "--out", page, "--windows", 3, "--threads", 1, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["views"], told["left_out"]) == (["1 (a.png)"], ["2 (b.png)"])
+    assert "left out 2 (b.png)" in page.read_text(encoding="utf-8")
+    arguments = ("--study", "test-000000", "--out", page, "--windows", 2, "--threads", 1)
+    assert run("explain", checkpoint, store, *arguments) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "views: 1 frontal" in said
+    assert "left out 2 lateral" in said
+
+
+def test_a_page_replaces_nothing_but_an_earlier_page(
+    seeing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, other = image(tmp_path / "a.png", 0), image(tmp_path / "b.png", 1)
+    before = other.read_bytes()
+    asked = ("explain", seeing, picture, "--windows", 2, "--threads", 1)
+    assert run(*asked, "--out", other) == 1
+    assert "b.png: exists already and is no page of radwright explain" in capsys.readouterr().err
+    assert other.read_bytes() == before
+    page = tmp_path / "new" / "page.html"
+    assert run(*asked, "--out", page) == run(*asked, "--out", page) == 0
+    assert run(*asked, "--out", other, "--replace") == 0
+    assert other.read_bytes().startswith(b"<!doctype html>")
+    assert run(*asked, "--out", picture, "--replace") == 1
+    assert "is read by this very command" in capsys.readouterr().err
 
 
 def test_a_study_of_a_store_by_its_id(

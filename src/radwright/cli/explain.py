@@ -20,6 +20,9 @@ def explain(
         ..., metavar="STUDY...", help="Image files (views of one study), a folder, a zip archive, or a prepared store."
     ),
     out: Path = typer.Option(..., "--out", metavar="PAGE.html", help="Page to write."),
+    replace: bool = typer.Option(
+        False, "--replace", help="Replace PAGE whatever it is, not only an earlier such page."
+    ),
     study: str | None = typer.Option(None, "--study", metavar="ID", help="Which study, where there are several."),
     windows: int | None = typer.Option(None, "--windows", min=1, max=64, help="Windows per side that are hidden."),
     batch_size: int = typer.Option(32, min=1, help="Images that go through the network at once."),
@@ -37,7 +40,7 @@ def explain(
     from radwright.cli.progress import progress_bar, say
     from radwright.data.loading import choose_views
     from radwright.runs.evidence import open_explainer
-    from radwright.runs.explain import explain_study, find_study
+    from radwright.runs.explain import explain_study, find_study, told_left_out
 
     chosen = find_study(inputs, study)
     explainer = open_explainer(
@@ -51,11 +54,14 @@ def explain(
     num_views = len(choose_views(chosen.views, explainer.checkpoint.config.max_views))
     total = 1 + num_views * explainer.occlusion.windows_per_side**2
     with progress_bar("hiding windows", total=total, unit="images") as bar:
-        result = explain_study(explainer, chosen, out, on_images=bar.advance)
+        result = explain_study(explainer, chosen, out, replace=replace, on_images=bar.advance)
     if as_json:
         print(json.dumps(result.plain(), ensure_ascii=False))
         return
     Console().print(_table(result))
+    say(f"views: {', '.join(result.views)}")
+    if result.left_out:
+        say(f"note: {told_left_out(result.views, result.left_out)}")
     say("Research only: not a medical device. Evidence says what the network drew on, not that a sentence is right.")
     say(str(out.resolve()))
 
@@ -74,7 +80,7 @@ def _table(result: Explained) -> Table:
         table.add_column("clue with most effect")
     for one in result.evidence.sentences:
         most = result.strongest(one.occlusion_VSS.numpy())
-        cells = [escape(one.sentence.text), f"{one.log_prob:.2f}", f"{most['view']}, {most['value']:+.2f} nats"]
+        cells = [escape(one.sentence.text), f"{one.log_prob:.2f}", escape(f"{most['value']:+.2f} nats, {most['view']}")]
         if told:
             cells.append(f"{escape(one.clues[0].disease)}, {one.clues[0].effect:+.2f}" if one.clues else "")
         table.add_row(*cells)

@@ -15,13 +15,14 @@ from radwright.data.files import prepare_outputs
 from radwright.data.images import find_studies
 from radwright.data.loading import choose_views
 from radwright.data.store import HEADER, PreparedStore
-from radwright.errors import ConfigError, StudyError, near
+from radwright.errors import ConfigError, OutputError, StudyError, near
 from radwright.evaluation.page import PageView
 from radwright.evaluation.page.evidence import (
     SHOWN_SIDE_PX,
     ClueRow,
     EvidencePage,
     SentenceRow,
+    is_evidence_page,
     write_evidence_page,
 )
 from radwright.evidence.explainer import Explainer, SentenceEvidence, StudyEvidence
@@ -38,13 +39,15 @@ class Explained:
 
     Attributes:
         evidence: of the draft.
-        positions: of the views, in order.
+        views: what the views that were read are called, in order: number, position, file.
+        left_out: the same of the study's other views.
         page: the HTML page.
         facts: checkpoint, weights and settings, as JSON-able values.
     """
 
     evidence: StudyEvidence
-    positions: tuple[str, ...]
+    views: tuple[str, ...]
+    left_out: tuple[str, ...]
     page: Path
     facts: dict[str, Any]
 
@@ -55,6 +58,8 @@ class Explained:
             "study_id": self.evidence.report.study_id,
             "report": self.evidence.report.text,
             "score": self.evidence.report.score,
+            "views": list(self.views),
+            "left_out": list(self.left_out),
             "sentences": [self._sentence(one) for one in self.evidence.sentences],
             "page": str(self.page),
         }
@@ -71,7 +76,7 @@ class Explained:
     def strongest(self, map_VSS: Any) -> dict[str, Any]:
         """The largest value of a map: how large, and in which view and pixel (row, column; the first of equals)."""
         view, row, column = (int(place) for place in np.unravel_index(int(map_VSS.argmax()), map_VSS.shape))
-        return {"value": float(map_VSS.max()), "view": self.positions[view], "row": row, "column": column}
+        return {"value": float(map_VSS.max()), "view": self.views[view], "row": row, "column": column}
 
 
 def find_study(inputs: Sequence[Path], study_id: str | None) -> Study:
@@ -109,27 +114,56 @@ def _chosen(names: Sequence[str], study_id: str | None, where: str) -> int:
     return list(names).index(study_id)
 
 
+def view_names(study: Study) -> list[str]:
+    """What to call each view of a study, no two alike: its number, its position if that is known, and its file's name.
+
+    A stored image is named by its study, place and file (``radwright.data.store.study_row``): the file is taken.
+    """
+    names = []
+    for number, view in enumerate(study.views, start=1):
+        name = view.image.name.replace("\\", "/").rsplit("::", 1)[-1].rsplit("/", 1)[-1]
+        name = name.partition(" (")[2].removesuffix(")") if name.startswith(f"{number - 1} (") else name
+        position = "" if view.position == "unknown" else f" {view.position}"
+        names.append(f"{number}{position} ({name})")
+    return names
+
+
 def explain_study(
-    explainer: Explainer, study: Study, out: Path, *, on_images: Callable[[int], None] | None = None
+    explainer: Explainer,
+    study: Study,
+    out: Path,
+    *,
+    replace: bool = False,
+    on_images: Callable[[int], None] | None = None,
 ) -> Explained:
     """Draft a study, seek the evidence for each sentence, and write the page.
 
     Args:
         explainer: the checkpoint.
         study: any.
-        out: HTML file to write.
+        out: HTML file to write; folders above it are made.
+        replace: whatever file is there; without it only an earlier page of this kind is replaced.
         on_images: told how many occluded images went through the network.
 
     Raises:
         StudyError: the study cannot be read.
-        OutputError: the page cannot be written.
+        OutputError: the page cannot be written, or another file would be lost.
     """
     prepare_outputs([out], [Path(view.image.name) for view in study.views])
+    if out.exists() and not (replace or is_evidence_page(out)):
+        raise OutputError(
+            f"{out}: exists already and is no page of radwright explain; choose another --out, remove it, or give "
+            "--replace"
+        )
     [outcome] = explainer.explain([study], on_images=on_images)
     if isinstance(outcome, Skipped):
         raise StudyError(outcome.reason)
     config = explainer.checkpoint.config
-    views = choose_views(study.views, config.max_views)
+    chosen = choose_views(study.views, config.max_views)
+    named = list(zip(view_names(study), study.views, strict=True))
+    views = [(name, view) for name, view in named if any(view is each for each in chosen)]
+    read = tuple(name for name, _ in views)
+    left_out = tuple(name for name, _ in named if name not in read)
     facts = {
         "checkpoint": str(explainer.checkpoint.path),
         "method": config.method,
@@ -138,6 +172,8 @@ def explain_study(
         "occlusion": explainer.occlusion.plain(),
     }
     notes = [] if outcome.report.finished else ["The draft reached the length limit without ending by itself."]
+    if left_out:
+        notes.append(told_left_out(read, left_out))
     if config.model.get("guidance"):
         notes.append(
             f"The draft was decoded with guidance {config.model['guidance']}; log-probabilities are those without it."
@@ -147,12 +183,12 @@ def explain_study(
         title=f"Evidence for the draft of {study.study_id}",
         views=tuple(
             PageView(
-                view.position,
+                name,
                 _picture(
                     image_pixels(view.image.read(), shown, name=view.image.name, original_size=view.original_size)
                 ),
             )
-            for view in views
+            for name, view in views
         ),
         sentences=tuple(_row(one) for one in outcome.sentences),
         reference=study.section("findings") or None,
@@ -160,7 +196,16 @@ def explain_study(
         facts=_shown(facts),
     )
     write_evidence_page(out, page)
-    return Explained(outcome, tuple(view.position for view in views), out, facts)
+    return Explained(outcome, read, left_out, out, facts)
+
+
+def told_left_out(read: Sequence[str], left_out: Sequence[str]) -> str:
+    """Which views a network that takes so many was shown, and which not."""
+    views = "1 view" if len(read) == 1 else f"{len(read)} views"
+    return (
+        f"This network reads {views} of a study at most: read {', '.join(read)}; left out {', '.join(left_out)}, so "
+        "nothing here rests on it."
+    )
 
 
 def _picture(pixels: Any) -> Image.Image:

@@ -5,7 +5,7 @@
   if (!list) return;
   const overlays = [...document.querySelectorAll(".overlay")];
   const panels = [...document.querySelectorAll(".panel")];
-  const legends = [...document.querySelectorAll(".scale")];
+  const legends = [...document.querySelectorAll(".scale, .strongest")];
   const kinds = document.getElementById("kinds");
   kinds.hidden = false;
 

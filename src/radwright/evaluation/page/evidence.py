@@ -42,6 +42,9 @@ _KINDS: Mapping[str, tuple[str, str]] = {
     ),
 }
 _NONE = "none"
+MARK = "<!-- radwright explain -->"
+"""Stands behind the page's document type: by it a page may replace an earlier one, and nothing else."""
+_HEAD_BYTES = 200
 _CLUES_HEAD = ("Clue", "Effect", "Told", "Probability", "log p with it", "Without it")
 
 
@@ -66,7 +69,8 @@ class SentenceRow:
         text: it.
         log_prob: its log-probability, natural log.
         num_tokens: that it is written in.
-        maps: ``occlusion`` (nats, signed), ``attention`` (shares) -> (V, S, S), of what there is.
+        maps: ``occlusion`` (nats, signed), ``attention`` (shares) -> (V, S, S), of what there is; all of a kind are drawn
+            on one scale.
         clues: the largest effect first.
     """
 
@@ -83,7 +87,8 @@ class EvidencePage:
 
     Attributes:
         title: its heading.
-        views: V square images as the network sees them, in its order.
+        views: V square images as the network sees them, in its order; the position of each is how the page names it, so
+            no two should be equal.
         sentences: of the draft, in order.
         reference: the study's own report; None where there is none.
         notes: what a reader should know.
@@ -111,9 +116,20 @@ def write_evidence_page(path: Path, page: EvidencePage) -> None:
         file.write(text.encode())
 
 
+def is_evidence_page(path: Path) -> bool:
+    """Whether a file is a page that ``write_evidence_page`` wrote.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    with output_errors(path), path.open("rb") as stream:
+        return MARK.encode() in stream.read(_HEAD_BYTES)
+
+
 def render_evidence_page(page: EvidencePage) -> str:
     """The page's HTML; the same page gives the same text."""
     kinds = [kind for kind in _KINDS if any(kind in sentence.maps for sentence in page.sentences)]
+    scales = {kind: Scale.of(kind, page.sentences) for kind in kinds}
     how = [tag("p", _meaning(page), class_="lead")]
     how += [tag("p", tag("strong", f"{name}. "), text, class_="lead") for name, text in map(_KINDS.__getitem__, kinds)]
     made = definitions(page.facts.items()) if page.facts else None
@@ -124,7 +140,7 @@ def render_evidence_page(page: EvidencePage) -> str:
             tag("ul", *(tag("li", note) for note in page.notes), class_="notes") if page.notes else None,
             tag(
                 "section",
-                tag("div", _kind_choice(kinds), *_views(page, kinds), class_="looked-at"),
+                tag("div", _kind_choice(kinds), *_views(page, scales), *_scales(scales), class_="looked-at"),
                 tag("div", _sentences(page), *_panels(page, kinds), class_="said"),
                 class_="evidence",
             ),
@@ -136,14 +152,16 @@ def render_evidence_page(page: EvidencePage) -> str:
         ),
         tag("footer", WARNING),
     ]
-    return document(page.title, join(body), script=own_file("evidence.js"))
+    text = document(page.title, join(body), script=own_file("evidence.js"))
+    return text.replace("<!doctype html>\n", f"<!doctype html>\n{MARK}\n", 1)
 
 
 def _meaning(page: EvidencePage) -> str:
     clues = any(sentence.clues for sentence in page.sentences)
     return (
         "Choose a sentence by mouse or arrow keys. log p is the natural logarithm of its probability behind the words "
-        "before it; evidence says what the network drew on, not that the sentence is right."
+        "before it; evidence says what the network drew on, not that the sentence is right. All maps of a kind are "
+        "drawn on one scale, the largest value of any sentence: a map that can hardly be seen is a weak one."
         + (
             " A clue is forced on and off, whatever the images say: the effect is how much likelier it makes the "
             "sentence, in nats; where the sentence speaks of the clue, what would be written instead is shown."
@@ -171,15 +189,45 @@ def _kind_choice(kinds: Sequence[str]) -> Html:
     )
 
 
-def _views(page: EvidencePage, kinds: Sequence[str]) -> list[Html]:
-    figures = []
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the colours of all maps of a kind mean: one scale, so that a weak map looks weak.
+
+    Attributes:
+        low: value that is drawn strongest against (signed), or not at all.
+        high: value that is drawn strongest.
+        signed: whether values are drawn from 0 both ways, or from ``low`` upwards.
+    """
+
+    low: float
+    high: float
+    signed: bool
+
+    @classmethod
+    def of(cls, kind: str, sentences: Sequence[SentenceRow]) -> Scale:
+        """Over all sentences and views: of ``occlusion`` to the largest amount either way, else from least to most."""
+        ends = [end for sentence in sentences if kind in sentence.maps for end in _ends(sentence.maps[kind])]
+        low, high = min(ends, default=0.0), max(ends, default=0.0)
+        most = max(high, -low)
+        return cls(-most, most, True) if kind == "occlusion" else cls(low, high, False)
+
+    def strength(self, values_SS: FloatArray) -> FloatArray:
+        """How strongly values are drawn, (S, S) in [0, 1]; 0 where they are no numbers."""
+        strength_SS = np.abs(values_SS) / (self.high or 1.0) if self.signed else values_SS - self.low
+        if not self.signed:
+            strength_SS = strength_SS / ((self.high - self.low) or 1.0)
+        return np.asarray(np.nan_to_num(strength_SS).clip(0, 1))
+
+
+def _views(page: EvidencePage, scales: Mapping[str, Scale]) -> list[Html]:
+    kinds, figures = list(scales), []
     for number_, view in enumerate(page.views):
         uri, width, height = data_uri(view, max_side_px=SHOWN_SIDE_PX)
         size = {"width": str(width), "height": str(height)}
         overlays = [
             tag(
                 "img",
-                src=overlay_uri(sentence.maps[kind], number_),
+                src=overlay_uri(sentence.maps[kind][number_], scales[kind]),
                 alt="",
                 class_="overlay",
                 data_sentence=str(place),
@@ -197,18 +245,11 @@ def _views(page: EvidencePage, kinds: Sequence[str]) -> list[Html]:
     return [tag("div", *figures, class_="views evidence-views")]
 
 
-def overlay_uri(map_VSS: FloatArray, view: int) -> str:
-    """One view's map as a transparent colour image: the stronger, the less can be seen through it.
-
-    A map that goes below 0 is drawn in two colours on one scale for all views of the sentence. One that does not is
-    drawn from its least value in the study (transparent) to its largest.
-    """
-    low, high = _ends(map_VSS)
-    values_SS = map_VSS[view]
-    strength_SS = np.abs(values_SS) / max(high, -low) if low < 0 else (values_SS - low) / max(high - low, 1e-300)
+def overlay_uri(values_SS: FloatArray, scale: Scale) -> str:
+    """One view's map as a transparent colour image: the stronger, the less can be seen through it."""
     pixels = np.empty((*values_SS.shape, 4), dtype=np.uint8)
     pixels[..., :3] = np.where((values_SS < 0)[..., None], _AGAINST, _SUPPORT)
-    pixels[..., 3] = np.rint(_MOST_ALPHA * np.nan_to_num(strength_SS).clip(0, 1))
+    pixels[..., 3] = np.rint(_MOST_ALPHA * scale.strength(values_SS))
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", compress_level=9)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
@@ -241,7 +282,7 @@ def _panels(page: EvidencePage, kinds: Sequence[str]) -> list[Html]:
         tag(
             "div",
             tag("h3", sentence.text, dir="auto"),
-            *(_scale(kind, sentence.maps[kind], page) for kind in kinds if kind in sentence.maps),
+            *(_strongest(kind, sentence.maps[kind], page) for kind in kinds if kind in sentence.maps),
             definitions([("each token", _each_token(sentence))]),
             _clues(sentence),
             class_="panel",
@@ -256,19 +297,32 @@ def _each_token(sentence: SentenceRow) -> str:
     return f"probability {mean:.2f} on geometric average, {sentence.num_tokens} tokens"
 
 
-def _scale(kind: str, map_VSS: FloatArray, page: EvidencePage) -> Html:
-    """The colours of a map with the values at their ends, and in which view the strongest value is."""
+def _scales(scales: Mapping[str, Scale]) -> list[Html]:
+    """The colours of each kind of map with the values at their ends, the same for every sentence."""
+    found = []
+    for kind, scale in scales.items():
+        if scale.signed:
+            ends, ramp = (f"\u2212{scale.high:.2g}", f"+{scale.high:.2g} nats, for all sentences"), "ramp both"
+        else:
+            ends = f"{scale.low:.1%}", f"{scale.high:.1%} of the attention on a patch, for all sentences"
+            ramp = "ramp up"
+        found.append(
+            tag("p", tag("span", ends[0]), tag("i", class_=ramp), tag("span", ends[1]), class_="scale", data_kind=kind)
+        )
+    return found
+
+
+def _strongest(kind: str, map_VSS: FloatArray, page: EvidencePage) -> Html:
+    """A map's own largest value, and in which view it is."""
     low, high = _ends(map_VSS)
-    strongest = page.views[int(np.nanargmax(map_VSS) // map_VSS[0].size)].position if page.views else ""
-    most = max(high, -low)
+    view = page.views[int(np.nanargmax(map_VSS) // map_VSS[0].size)].position if page.views else ""
     if kind == "attention":
-        ends = (tag("span", f"{low:.1%}"), tag("span", f"{high:.1%} of the attention on a patch, {strongest}"))
-        bar = tag("i", class_="ramp up")
+        told = f"Most attention on a patch: {high:.1%}, in view {view}"
+    elif high > 0:
+        told = f"Most support: +{high:.2g} nats, in view {view}"
     else:
-        told = f"+{most:.2g} nats; most support: {high:.2g}, {strongest}" if high > 0 else f"+{most:.2g} nats"
-        ends = (tag("span", f"\u2212{most:.2g}"), tag("span", told))
-        bar = tag("i", class_="ramp both")
-    return tag("p", ends[0], bar, ends[1], class_="scale", data_kind=kind)
+        told = f"No support; most against: \u2212{-low:.2g} nats" if low < 0 else "No effect anywhere"
+    return tag("p", told, class_="strongest", data_kind=kind)
 
 
 def _clues(sentence: SentenceRow) -> Html | None:
