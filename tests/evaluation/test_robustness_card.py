@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from radwright.cli.robustness import _cell
 from radwright.errors import ConfigError, ScoringError
 from radwright.evaluation.bootstrap import Interval
 from radwright.evaluation.clue_labels import ClueLabels
@@ -263,8 +265,31 @@ def test_the_page_shows_every_condition_and_escapes_what_it_is_given() -> None:
     assert "blur=0.02" in page
     assert "no study can be so" in page
     assert page.count('class="dot"') == 1
+    # The interval that is drawn is the one that a dot is filled by: it crosses the line of no difference, or not.
+    plot = page[page.index("<svg") : page.index("</svg>")]
+    [line] = re.findall(r'y1="([\d.]+)"[^>]*class="kept"', plot)
+    bars = re.findall(r'y1="([\d.]+)" y2="([\d.]+)" class="range"', plot)
+    dots = re.findall(r'class="(dot(?: open)?)"', plot)
+    assert len(bars) == len(dots) == 3
+    for (low, high), dot in zip(bars, dots, strict=True):
+        below = min(float(low), float(high)) > float(line)  # y grows downwards
+        assert (dot == "dot") == below
     assert "lung opacity" in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_terminal_shows_the_difference_and_stars_it() -> None:
+    made = card()
+    weak, strong = (_cell(each, "finding_score").splitlines() for each in made.conditions[:2])
+    assert [float(strong[0]), float(strong[1].rstrip("*"))] == pytest.approx(
+        [
+            each.value
+            for each in (made.conditions[1].scores["finding_score"], made.conditions[1].differences["finding_score"])
+        ],
+        abs=1e-3,
+    )
+    assert ["*" in line for line in strong] == [False, True, False]
+    assert not any("*" in line for line in weak)
 
 
 def test_a_section_of_a_model_card_is_replaced_and_the_others_stay() -> None:

@@ -58,7 +58,7 @@ def test_fewer_studies_than_the_default_level_takes_are_refused() -> None:
     fitting = [draft for draft in drafts if fits(draft.patient, 0.5)]
     enough = fitting + setting[:9]
     assert set_bars(enough, {}, {}, levels=LEVELS, fit_share=0.5).silence.num_studies == 9
-    with pytest.raises(ConfigError, match="leave 8 patients to set the bars: level 0.1 takes 9 at least"):
+    with pytest.raises(ConfigError, match=r"leave 8 patients to set the bars: level 0\.1 takes 9 at least"):
         set_bars(fitting + setting[:8], {}, {}, levels=LEVELS, fit_share=0.5)
     twice = fitting + setting[:8] + [JudgedDraft("again", setting[0].patient, "ffff", ())]
     with pytest.raises(ConfigError, match="leave 8 patients"):

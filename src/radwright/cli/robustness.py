@@ -113,8 +113,9 @@ def _table(card: RobustnessCard) -> Table:
     from rich.table import Table
 
     caption = (
-        "Below each score the paired 95 % interval of its difference from clean; *: wholly on the bad side of 0. Fewer "
-        "fabricated and missed are better. new: drafts that are another text than the clean one."
+        "Below each score its difference from clean, with the paired 95 % interval; *: the interval lies wholly on the "
+        "bad side of 0. Below the clean scores their own interval. Fewer fabricated and missed are better. new: drafts "
+        "that are another text than the clean one."
     )
     table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, caption=caption, caption_justify="left")
     table.add_column("", no_wrap=True)
@@ -137,8 +138,9 @@ def _cell(each: ConditionScores, name: str) -> str:
     if name not in each.differences:
         return f"{value.value:.3f} \n[dim]{value.low:.2f}–{value.high:.2f}[/dim]"
     found = each.differences[name]
-    ends = f"{found.low:+.2f} {found.high:+.2f}".replace("0.", ".")
-    return f"{value.value:.3f}{'*' if each.is_worse(name) else ' '}\n[dim]{ends}[/dim]"
+    ends = f"{found.low:+.2f} {found.high:+.2f}".replace("+0.", "+.").replace("-0.", "-.")
+    worse = "*" if each.is_worse(name) else " "
+    return f"{value.value:.3f} \n{found.value:+.3f}{worse}\n[dim]{ends}[/dim]"
 
 
 def _outside(outside: OutsideScores) -> Table:

@@ -18,7 +18,6 @@ from radwright.evidence.silence import Silence, study_digest
 from radwright.inference.predictor import Predictor, draft_tokens, with_clues
 from radwright.types import AssertedFinding, Assertions, Batch, Report, ReportModel, Skipped, Study
 
-
 CALIBRATED = "it calibrated the bars, which promise nothing for it"
 """Why a study that calibrated is skipped where drafts are filtered."""
 

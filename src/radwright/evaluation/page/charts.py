@@ -26,6 +26,7 @@ class Lane:
         low: lower end of the interval, or None.
         high: upper end, or None.
         ours: whether it is the run's own value rather than a baseline's.
+        open: whether the dot is drawn as a ring.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Lane:
     low: float | None = None
     high: float | None = None
     ours: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _strip(lane: Lane, low: float, high: float, marked: float | None) -> Html:
         ends = (at(min(max(end, low), high)) for end in (lane.low, lane.high))
         shapes.append(tag("line", **dict(zip(("x1", "x2"), ends, strict=True)), y1="9", y2="9", class_="interval"))
     if math.isfinite(lane.value):
-        shapes.append(tag("circle", cx=at(lane.value), cy="9", r="3.5", class_="dot"))
+        shapes.append(tag("circle", cx=at(lane.value), cy="9", r="3.5", class_="dot open" if lane.open else "dot"))
     return tag("svg", *shapes, class_="strip", height="18", aria_hidden="true")
 
 

@@ -69,8 +69,8 @@ class SentenceRow:
         text: it.
         log_prob: its log-probability, natural log.
         num_tokens: that it is written in.
-        maps: ``occlusion`` (nats, signed), ``attention`` (shares) -> (V, S, S), of what there is; all of a kind are drawn
-            on one scale.
+        maps: ``occlusion`` (nats, signed), ``attention`` (shares) -> (V, S, S), of what there is; one scale
+            for all of a kind.
         clues: the largest effect first.
     """
 

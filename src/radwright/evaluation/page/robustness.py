@@ -1,4 +1,4 @@
-"""The page of a robustness card: the score against how far each thing went wrong, the table, and an example of each."""
+"""The page of a robustness card: what is lost by how far each thing went wrong, the table, and an example of each."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def render_robustness_page(page: RobustnessPage) -> str:
     """The page's HTML; the same page gives the same text."""
     card = page.card
     parts = {
-        "Score against level": ("levels", _levels(card)),
+        "Difference by level": ("levels", _levels(card)),
         "All scores": ("scores", _scores(card)),
         "Another source": ("outside", None if card.outside is None else _outside(card.outside)),
         "One study": ("examples", _examples(page.examples) if page.examples else None),
@@ -125,37 +125,36 @@ def _levels(card: RobustnessCard) -> Html:
     main = SHOWN[0]
     groups: dict[str, list[ConditionScores]] = {}
     for each in card.conditions:
-        if main in each.scores:
+        if main in each.differences:
             groups.setdefault(each.name, []).append(each)
-    ends = [
-        end
-        for each in (card.clean, *(each for group in groups.values() for each in group))
-        for end in (each.scores[main].low, each.scores[main].high)
-    ]
-    ticks = nice_ticks(min(ends), max(ends), 4)
-    plots = [_level_plot(card.clean, group, main, ticks) for group in groups.values() if group[0].unit]
-    lanes = [_lane(card.clean, main, ours=True)]
-    lanes += [_lane(each, main) for group in groups.values() if not group[0].unit for each in group]
-    dots = dot_plot(f"{score_name(main)}: what has no amounts", lanes) if len(lanes) > 1 else None
+    found = [each.differences[main] for group in groups.values() for each in group]
+    ends = [end for each in found for end in (each.low, each.high)]
+    ticks = nice_ticks(min([0.0, *ends]), max([0.0, *ends]), 4)
+    plots = [_level_plot(group, main, ticks) for group in groups.values() if group[0].unit]
+    lanes = [_lane(each, main) for group in groups.values() if not group[0].unit for each in group]
+    clean = card.clean.scores[main].value
     lead = (
-        f"{score_name(main)} (upwards) against how far it went wrong (to the right), with 95 % intervals of the score. "
-        "Dashed: the clean images. Filled: the paired interval of the difference lies wholly below 0."
+        f"{score_name(main)} minus that of the same studies' clean drafts (upwards), against how far it went wrong (to "
+        f"the right), with the paired 95 % interval of this difference. Dashed: no difference, the clean score of "
+        f"{clean:.3f}. Filled: the interval drawn lies wholly below 0; a ring: it does not."
     )
+    dots = dot_plot(f"{score_name(main)}, difference from clean: what has no amounts", lanes) if lanes else None
     return tag(
         "section",
-        tag("h2", "Score against level"),
+        tag("h2", "Difference by level"),
         tag("p", lead, class_="lead"),
         tag("div", *plots, class_="plots curves"),
         tag("div", tag("div", dots, class_="plots single"), class_="fact") if dots else None,
     )
 
 
-def _lane(each: ConditionScores, main: str, *, ours: bool = False) -> Lane:
-    value = each.scores[main]
-    return Lane(f"{each.key} ({each.num_studies})".replace("_", " "), value.value, value.low, value.high, ours)
+def _lane(each: ConditionScores, main: str) -> Lane:
+    lost = each.differences[main]
+    label = f"{each.key} ({each.num_studies})".replace("_", " ")
+    return Lane(label, lost.value, lost.low, lost.high, ours=True, open=not each.is_worse(main))
 
 
-def _level_plot(clean: ConditionScores, group: Sequence[ConditionScores], main: str, ticks: Sequence[float]) -> Html:
+def _level_plot(group: Sequence[ConditionScores], main: str, ticks: Sequence[float]) -> Html:
     """Levels are evenly spaced, whatever their amounts: the axis names them."""
     width = (_RIGHT - _LEFT) / (len(group) + 1)
 
@@ -169,29 +168,28 @@ def _level_plot(clean: ConditionScores, group: Sequence[ConditionScores], main: 
     for tick in ticks:
         shapes.append(tag("line", x1=f"{_LEFT}", x2=f"{_RIGHT}", y1=y(tick), y2=y(tick), class_="rail"))
         shapes.append(tag("text", f"{tick:g}", x=f"{_LEFT - 6}", y=f"{float(y(tick)) + 4:.1f}", text_anchor="end"))
-    base = y(clean.scores[main].value)
-    shapes.append(tag("line", x1=f"{_LEFT}", x2=f"{_RIGHT}", y1=base, y2=base, class_="kept"))
-    points = [("0", clean.scores[main], False)]
-    points += [(f"{each.amount:g}", each.scores[main], each.is_worse(main)) for each in group]
-    for place, (label, value, worse) in enumerate(points):
-        told = tag("title", f"{label}: {value.value:.3f} ({value.low:.3f} to {value.high:.3f})")
-        shapes.append(tag("line", x1=x(place), x2=x(place), y1=y(value.low), y2=y(value.high), class_="range"))
+    shapes.append(tag("line", x1=f"{_LEFT}", x2=f"{_RIGHT}", y1=y(0), y2=y(0), class_="kept"))
+    points = [("0", Interval(0, 0, 0), False)]
+    points += [(f"{each.amount:g}", each.differences[main], each.is_worse(main)) for each in group]
+    for place, (label, lost, worse) in enumerate(points):
+        told = tag("title", f"{label}: {lost.value:+.3f} ({lost.low:+.3f} to {lost.high:+.3f})")
+        shapes.append(tag("line", x1=x(place), x2=x(place), y1=y(lost.low), y2=y(lost.high), class_="range"))
         dot = "dot" if worse else "dot open"
-        shapes.append(tag("circle", told, cx=x(place), cy=y(value.value), r="4", class_=dot))
+        shapes.append(tag("circle", told, cx=x(place), cy=y(lost.value), r="4", class_=dot))
         shapes.append(tag("text", label, x=x(place), y=f"{_BOTTOM + 18}", text_anchor="middle"))
     if group[0].unit:
         middle = f"{(_LEFT + _RIGHT) / 2:g}"
         shapes.append(tag("text", group[0].unit, x=middle, y=f"{_BOTTOM + 34}", text_anchor="middle"))
-    line = " ".join(f"{x(place)},{y(value.value)}" for place, (_, value, _) in enumerate(points))
+    line = " ".join(f"{x(place)},{y(lost.value)}" for place, (_, lost, _) in enumerate(points))
     name = group[0].name.replace("_", " ")
-    summary = f"{name}: {score_name(main)} from {points[0][1].value:.3f} to {points[-1][1].value:.3f}"
+    summary = "; ".join(f"{label}: {lost.value:+.3f}" for label, lost, _ in points[1:])
     svg = tag(
         "svg",
         tag("polyline", points=line, class_="curve"),
         *shapes,
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
-        aria_label=summary,
+        aria_label=f"{name}: difference of {score_name(main)} from clean; {summary}",
     )
     return tag("figure", tag("figcaption", f"{name}: {group[0].meaning}"), svg, class_="curve-plot")
 

@@ -35,8 +35,8 @@ class LevelRow:
         bar: a sentence stands where its probability is above it.
         reachable: False where only silence keeps the level.
         kept: share of these studies' true findings that stands at this bar.
-        risk: share whose filtered draft does fabricate: at this bar in a check; else the mean over random halvings, bars
-            from one half and losses of the other; NaN where half of the studies is too few for the level.
+        risk: share whose filtered draft does fabricate: at this bar in a check; else the mean over random halvings,
+            bars from one half and losses of the other; NaN where half of the studies is too few for the level.
         low, high: of that share: two standard errors over the halvings, or the 95 % interval over studies.
         halved_kept: share of the true findings that stands, mean over the halvings, so at other bars than this one; NaN
             in a check, and where the risk is.
@@ -167,7 +167,7 @@ def _levels(page: SilencePage) -> Html:
         "more are where studies are like those that set the bars; a level bounds the mean over calibrations, so the "
         "risk at one calibration's bar may be a little above it."
         if page.check
-        else "True findings kept: of the studies that set the bars, at this very bar, which is the one that drafts meet. "
+        else "True findings kept: of the studies that set the bars, at this very bar, the one that drafts meet. "
         "What stands under Halvings is no property of that bar: it is the mean over 200 random halvings of these "
         "studies, bars from one half, risk and shares of the other; small: two standard errors of the risk. It says "
         "what to expect of studies that set no bar, and compares filters that all get their bars in this way. By name: "
