@@ -27,6 +27,12 @@ from radwright.evaluation.page.evidence import (
     render_evidence_page,
     write_evidence_page,
 )
+from radwright.evaluation.page.evidence_scores import (
+    EvidenceScoresPage,
+    PointingExample,
+    outline_uri,
+    render_evidence_scores_page,
+)
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(1)> \u202e & "quoted"'
 
@@ -181,6 +187,40 @@ def test_scores_are_means_over_views_and_differences_are_paired() -> None:
     assert found.kinds["nodule"]["random"] == pytest.approx(10 / 60)
     assert found.curves["occlusion"] == [0.0, 2.0]
     assert not random.above
+
+
+def test_the_outline_goes_round_the_mask() -> None:
+    mask = np.zeros((16, 16), dtype=bool)
+    mask[4:12, 4:12] = True
+    drawn = decoded(outline_uri(mask, 64))[..., 3] > 0
+    assert drawn[16, 16:48].all()
+    assert not drawn[24:40, 24:40].any()  # what is inside stays to be seen
+    assert not drawn[:16].any()
+    assert not drawn[:, 48:].any()
+    assert not (decoded(outline_uri(np.zeros((16, 16), dtype=bool), 64))[..., 3] > 0).any()
+
+
+def test_the_page_of_scores_escapes_and_shows_every_map() -> None:
+    rows = [row(f"s{n}", {"occlusion": [1.0, 0.0], "random": [0.0, float(n % 2)]}) for n in range(10)]
+    examples = [
+        PointingExample(
+            HOSTILE, HOSTILE, (PageView("frontal", picture()),), np.full((1, 8, 8), size), np.eye(8)[None] > 0
+        )
+        for size in (1.0, 0.1)
+    ]
+    html = render_evidence_scores_page(
+        EvidenceScoresPage(HOSTILE, evaluate_evidence(rows, num_resamples=50), examples, (HOSTILE,), {"x": HOSTILE})
+    )
+    assert "<script" not in html
+    assert "onerror=alert(1)>" not in html
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", html)
+    overlays = [decoded(uri) for uri in re.findall(r'<img src="(data:[^"]*)" alt="" class="overlay"', html)]
+    strong, weak = (overlay[..., 3].max() for overlay in overlays[::2])  # one scale for both examples
+    assert weak == pytest.approx(strong / 10, abs=1)
+    assert html.count("random*") >= 3
+    assert 'id="examples"' not in render_evidence_scores_page(
+        EvidenceScoresPage("x", evaluate_evidence(rows, num_resamples=50))
+    )
 
 
 def test_nothing_to_judge_is_an_error() -> None:

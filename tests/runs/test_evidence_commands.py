@@ -224,6 +224,9 @@ def test_a_network_that_does_not_look_points_by_chance(
     assert all(own["deletion"]["value"] == pytest.approx(0, abs=1e-6) for own in scores.values())
     assert told["kinds"]["cardiomegaly"]["num_places"] == 8
     assert json.loads((out / "evidence.json").read_text(encoding="utf-8"))["maps"] == told["maps"]
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "Cardiomegaly." in page
+    assert page.count('class="overlay"') == 2 * 2  # map and mask, of the one kind that is asserted, in both views
 
 
 def test_judging_goes_on_where_it_stopped(

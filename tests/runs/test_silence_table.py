@@ -17,7 +17,7 @@ import torch
 
 from radwright.data.store import PreparedStore
 from radwright.decoding.config import DecodingConfig
-from radwright.errors import ConfigError, OutputError
+from radwright.errors import CheckpointError, ConfigError, OutputError
 from radwright.evidence.silence import SILENCE_FILE
 from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
@@ -102,6 +102,12 @@ def test_one_command_makes_the_table_and_a_second_call_drafts_nothing(
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(OutputError, match=r"copy of another checkpoint"):
         make_table(out, checkpoint=other)
+
+
+def test_what_is_no_checkpoint_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="absent"):
+        make_table(tmp_path / "table", checkpoint=tmp_path / "absent")
+    assert not (tmp_path / "table").exists()
 
 
 def test_from_nothing_the_demo_is_trained_once(

@@ -14,13 +14,10 @@ if TYPE_CHECKING:
     from radwright.evaluation.bootstrap import Interval
     from radwright.evaluation.evidence import EvidenceEvaluation
 
-_NAMES = {"usual_place": "usual place*", "centre": "centre*", "random": "random*", "perfect": "the mask itself"}
-_HEADINGS = {"points": "pointing", "near": "with tolerance", "strongest": "strongest", "deletion": "deletion, nats"}
-
 
 def evaluate_evidence(
     checkpoint: Path = typer.Argument(..., help="Checkpoint directory (RUN/best) of a run on the phantom."),
-    out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder for rows and scores."),
+    out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder for rows, scores and page."),
     studies: int = typer.Option(100, "--studies", min=1, help="Phantom studies to draft and judge."),
     phantom: str = typer.Option(
         "quickstart", "--phantom", metavar="CONFIG.yaml", help="Population; quickstart: that of radwright demo."
@@ -36,13 +33,13 @@ def evaluate_evidence(
 ) -> None:
     """Judge attention and occlusion maps by the phantom's masks: pointing game and deletion curve, with intervals.
 
-    DIR gets evidence.json and studies.jsonl. Interrupted, the same command goes on where it stopped.
+    DIR gets index.html, evidence.json and studies.jsonl. Interrupted, the same command goes on where it stopped.
     """
     from rich.console import Console
 
     from radwright.cli.progress import progress_bar, say
     from radwright.errors import ConfigError, near
-    from radwright.runs.evidence import SCORES, EvidenceRequest, run_evidence_evaluation
+    from radwright.runs.evidence import EvidenceRequest, run_evidence_evaluation
     from radwright.types import SPLITS
 
     if split not in SPLITS:
@@ -76,23 +73,27 @@ def evaluate_evidence(
     for study_id, reason in list(result.skipped.items())[:5]:
         say(f"  skipped {study_id}: {reason}")
     say("Research only, synthetic images: not a medical device.")
-    say(str((out / SCORES).resolve()))
+    say(str(result.page.resolve()))
 
 
 def _maps(found: EvidenceEvaluation) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from radwright.evaluation.evidence import MAP_NAMES, MEASURE_NAMES
+
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("map", min_width=15)
-    for heading in _HEADINGS.values():
+    for heading in MEASURE_NAMES.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for scores in found.maps:
-        cells = (_scored(scores.scores[measure]) for measure in _HEADINGS)
-        table.add_row(_NAMES.get(scores.name, scores.name), *cells, style="dim" if scores.name in _NAMES else None)
+        cells = (_scored(scores.scores[measure]) for measure in MEASURE_NAMES)
+        table.add_row(
+            MAP_NAMES.get(scores.name, scores.name), *cells, style="dim" if scores.name in MAP_NAMES else None
+        )
     table.add_section()
     table.add_row(
-        "chance", *(f"{found.chance[measure]:.3f}" if measure in found.chance else "" for measure in _HEADINGS)
+        "chance", *(f"{found.chance[measure]:.3f}" if measure in found.chance else "" for measure in MEASURE_NAMES)
     )
     return table
 
@@ -101,11 +102,13 @@ def _kinds(found: EvidenceEvaluation) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from radwright.evaluation.evidence import MAP_NAMES
+
     # By finding, chance says what a random map scores.
     names = [scores.name for scores in found.maps if scores.name not in {"perfect", "random"}]
     table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, title="pointing by finding", title_justify="left")
     table.add_column("", no_wrap=True)
-    for heading in ("views", "chance", *(_NAMES.get(name, name) for name in names)):
+    for heading in ("views", "chance", *(MAP_NAMES.get(name, name) for name in names)):
         table.add_column(heading, justify="right", no_wrap=True)
     for kind, values in found.kinds.items():
         cells = (f"{values[name]:.2f}" for name in ("chance", *names))

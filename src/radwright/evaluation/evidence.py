@@ -18,6 +18,9 @@ MEASURES = ("points", "near", "strongest", "deletion")
 the higher, the better."""
 CONTROLS = ("usual_place", "centre", "random")
 """Maps that have seen no image of the study; differences are taken from them."""
+MAP_NAMES = {"usual_place": "usual place*", "centre": "centre*", "random": "random*", "perfect": "the mask itself"}
+"""What maps that are not the network's are called."""
+MEASURE_NAMES = {"points": "pointing", "near": "with tolerance", "strongest": "strongest", "deletion": "deletion, nats"}
 _ORDER = ("occlusion", "attention", *CONTROLS, "perfect")
 _VIEWS = ("points", "near")
 

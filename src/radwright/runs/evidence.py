@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +16,29 @@ from radwright.data.phantom.study import study_name
 from radwright.data.sources.phantom import DEFAULT, PhantomSource
 from radwright.errors import OutputError
 from radwright.evaluation.evidence import EvidenceEvaluation, evaluate_evidence
+from radwright.evaluation.page import PageView
+from radwright.evaluation.page.evidence_scores import (
+    EvidenceScoresPage,
+    PointingExample,
+    write_evidence_scores_page,
+)
 from radwright.evaluation.reports import name_some
 from radwright.evidence.explainer import Explainer
 from radwright.evidence.judging import TOLERANCE, judge_study
 from radwright.evidence.occlusion import OcclusionConfig
-from radwright.evidence.phantom_truth import UsualPlaces
+from radwright.evidence.phantom_truth import UsualPlaces, masks_of, spoken_of
 from radwright.inference.checkpoint import load_checkpoint
 from radwright.runs.drafting import ShowProgress, change_decoding, choose_device, set_threads
 from radwright.runs.outputs import claimed, write_json
+from radwright.runs.provenance import provenance
 from radwright.runs.recipe import packaged
 from radwright.types import Skipped, Split
 
 SCORES = "evidence.json"
 STUDIES = "studies.jsonl"
+PAGE = "index.html"
+NUM_EXAMPLES = 6
+"""Sentences that the page shows with their maps, each of another kind of finding."""
 QUICKSTART = "quickstart"
 """The word that stands for the population of ``radwright demo``."""
 
@@ -93,6 +104,7 @@ class EvidenceResult:
         skipped: study id -> why it could not be explained.
         num_resumed: studies that an earlier call had judged.
         out: the folder.
+        page: the HTML page.
     """
 
     evaluation: EvidenceEvaluation
@@ -100,6 +112,7 @@ class EvidenceResult:
     skipped: Mapping[str, str]
     num_resumed: int
     out: Path
+    page: Path
 
     @property
     def notes(self) -> list[str]:
@@ -121,6 +134,7 @@ class EvidenceResult:
             "skipped": dict(self.skipped),
             "notes": self.notes,
             "out": str(self.out),
+            "page": str(self.page),
         }
 
 
@@ -174,9 +188,58 @@ def run_evidence_evaluation(request: EvidenceRequest, *, show_progress: ShowProg
             first, reason = next(iter(skipped.items()))
             raise OutputError(f"{request.out}: none of {len(names)} studies could be explained; {first}: {reason}")
         evaluation = evaluate_evidence([rows[name] for name in names if name not in skipped])
-        result = EvidenceResult(evaluation, facts, skipped, num_resumed, request.out)
+        page = request.out / PAGE
+        result = EvidenceResult(evaluation, facts, skipped, num_resumed, request.out, page)
         write_json(request.out / SCORES, result.plain())
+        judged = [(index, rows[name]) for index, name in enumerate(names) if name not in skipped]
+        examples = _examples(explainer, config, request, judged)
+        write_evidence_scores_page(page, _page(result, request, examples))
     return result
+
+
+def _examples(
+    explainer: Explainer,
+    config: PhantomConfig,
+    request: EvidenceRequest,
+    rows: Sequence[tuple[int, Mapping[str, Any]]],
+) -> list[PointingExample]:
+    """The first judged sentence of each kind, explained once more: rows keep no maps."""
+    chosen: dict[str, tuple[int, str]] = {}
+    for index, row in rows:
+        for sentence in row["sentences"]:
+            chosen.setdefault("+".join(sentence["kinds"]), (index, sentence["text"]))
+    examples = []
+    for index, text in list(chosen.values())[:NUM_EXAMPLES]:
+        study = generate_study(config, request.split, index)
+        [outcome] = explainer.explain([study.study()], clues=False)
+        found = [one for one in getattr(outcome, "sentences", ()) if one.sentence.text == text]
+        if not found:  # another machine's arithmetic may have drafted another text
+            continue
+        shown, _ = spoken_of(text, study)
+        mask_VSS = masks_of(shown, study, explainer.checkpoint.config.image.size_px)
+        views = tuple(PageView.of(view) for view in study.study().views)
+        examples.append(PointingExample(study.study_id, text, views, found[0].occlusion_VSS.numpy(), mask_VSS))
+    return examples
+
+
+def _page(result: EvidenceResult, request: EvidenceRequest, examples: Sequence[PointingExample]) -> EvidenceScoresPage:
+    made, facts = provenance(), result.facts
+    name = request.checkpoint.resolve().parent.name
+    return EvidenceScoresPage(
+        title=f"Do the maps of {name} point at anything?",
+        evaluation=result.evaluation,
+        examples=examples,
+        notes=result.notes,
+        facts={
+            "command": made["command"],
+            "checkpoint": f"{facts['checkpoint']} ({facts['method']})",
+            "weights, SHA-256": facts["weights"],
+            "phantom": f"{request.phantom}, split {request.split}, seed {facts['phantom']['seed']}",
+            "decoding": json.dumps(facts["decoding"]),
+            "occlusion": json.dumps(facts["occlusion"]),
+            "Radwright": f"{made['radwright']} ({made['commit'] or 'no commit'}), torch {made['torch']}",
+        },
+    )
 
 
 def phantom_of(name: str) -> PhantomConfig:

@@ -53,7 +53,8 @@ class SilenceTableConfig(Config):
     num_noisy: int = Field(default=1000, ge=1)
     """Of these, the first so many are drafted once more with noise on their images."""
     noise: float = Field(default=0.1, ge=0, le=1)
-    """Standard deviation of the noise, as a share of full scale (``radwright robustness``, condition ``noise``)."""
+    """Standard deviation of the noise on the files' own pixels, as a share of full scale. A network that scales them
+    down meets less; in ``radwright robustness`` the same amount is done after scaling, and is far worse."""
     seed: int = 77
     """Of the population; not the quickstart's own, whose studies the network was trained on."""
     levels: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
@@ -69,8 +70,8 @@ class SilenceTableConfig(Config):
 class NoisyPhantom(PhantomSource):
     """A phantom population with something wrong with its images.
 
-    Options besides the phantom's: ``condition`` (as for ``radwright robustness``, with its amount) and ``image``, how
-    images become tensors: it is done at the network's resolution.
+    Options besides the phantom's: ``condition``, as for ``radwright robustness`` and with its amount, but done to the
+    file's own pixels, which no network has scaled yet.
     """
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
@@ -79,10 +80,9 @@ class NoisyPhantom(PhantomSource):
         Raises:
             SourceError, ConfigError: see ``PhantomSource``; or no such condition.
         """
-        own = ("condition", "image")
-        super().__init__(path, {name: value for name, value in options.items() if name not in own})
+        super().__init__(path, {name: value for name, value in options.items() if name != "condition"})
         self.condition: Condition = parse_conditions([options["condition"]])[0]
-        self.image = ImageConfig.parse(options["image"], where="image")
+        self.image = ImageConfig(size_px=self.config.size_px)
 
     def load(self, reference: StudyReference) -> Study:
         """Make one study; its draws depend on its id alone."""
@@ -174,7 +174,7 @@ def make_silence_table(
         OutputError, StoreError: ``out`` holds another job, or cannot be written.
     """
     given = _trained(out, config.threads, say) if config.checkpoint is None else config.checkpoint
-    image = load_checkpoint(given, device="cpu").config.image
+    load_checkpoint(given, device="cpu")  # refuses what is none before anything is copied or made
     checkpoint = _copied(given, out / COPY / BEST)
     population = phantom_of(QUICKSTART).plain() | {"seed": config.seed}
     say(f"making {config.num_calibrating + config.num_like} studies, and {config.num_noisy} with noise")
@@ -182,8 +182,7 @@ def make_silence_table(
     counts = {"val": config.num_calibrating, "test": config.num_like}
     workers = config.threads or 1
     prepare(Path(DEFAULT), like, _prepared("phantom", population | {"num_studies": counts}, workers))
-    wrong = {"condition": f"noise={config.noise:g}", "image": image.plain()}
-    few = population | {"num_studies": {"test": config.num_noisy}} | wrong
+    few = population | {"num_studies": {"test": config.num_noisy}, "condition": f"noise={config.noise:g}"}
     prepare(Path(DEFAULT), noisy, _prepared(f"{__name__}:{NoisyPhantom.__name__}", few, workers))
     request = CalibrationRequest(
         checkpoint=checkpoint,
