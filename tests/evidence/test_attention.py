@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from radwright.evidence.attention import attention_maps
-from radwright.evidence.sentences import DraftSentence, with_drafts
+from radwright.evidence.sentences import with_drafts
 from radwright.methods.cmcrl.vlci import Vlci, VlciConfig
+from radwright.text.sentences import TokenSentence
 from radwright.types import Attention, AttentionMaps, Batch
 from tiny import Ids, tiny_vlci
 from trrg_toy import Letters, tiny_trrg, toy_batch
 
 DRAFTS = ([5, 6, 7, 8], [9, 10], [11] * 6)
 SENTENCES = [
-    (DraftSentence("a", 0, 3), DraftSentence("b", 3, 4)),
-    (DraftSentence("c", 0, 2),),
-    (DraftSentence("d", 0, 1), DraftSentence("e", 1, 6)),
+    (TokenSentence("a", 0, 3), TokenSentence("b", 3, 4)),
+    (TokenSentence("c", 0, 2),),
+    (TokenSentence("d", 0, 1), TokenSentence("e", 1, 6)),
 ]
 
 
@@ -120,7 +121,7 @@ def test_a_network_that_looks_at_one_patch_is_shown_to(place: int, monkeypatch: 
 
     monkeypatch.setattr(model.decoder, "maps", one_place)
     [maps] = attention_maps(
-        model, with_drafts(toy_batch([0], num_views=2), [[5, 6, 7]], Ids()), [(DraftSentence("x", 0, 3),)]
+        model, with_drafts(toy_batch([0], num_views=2), [[5, 6, 7]], Ids()), [(TokenSentence("x", 0, 3),)]
     )
     view, patch = divmod(place - 1, 16)
     row, column = divmod(patch, 4)
@@ -169,7 +170,7 @@ def test_a_front_door_counts_as_the_mean_that_it_is() -> None:
 def test_a_study_without_a_draft_has_no_maps() -> None:
     model = tiny_vlci(23, seed=1).eval()
     batch = with_drafts(toy_batch([0, 2], num_views=2), [[], [5]], Ids())
-    empty, one = attention_maps(model, batch, [(), (DraftSentence("x", 0, 1),)])
+    empty, one = attention_maps(model, batch, [(), (TokenSentence("x", 0, 1),)])
     assert empty.shape == (0, 2, 32, 32)
     assert one.shape == (1, 2, 32, 32)
     with pytest.raises(ValueError, match="attention is that of given tokens"):

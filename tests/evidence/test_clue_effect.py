@@ -11,9 +11,10 @@ import torch
 from radwright.decoding.config import DecodingConfig, Greedy, Sampling
 from radwright.decoding.generate import generate
 from radwright.evidence.clue_effect import SURE, clue_effects
-from radwright.evidence.sentences import cut_draft, sentence_log_probs, token_log_probs, with_drafts
+from radwright.evidence.sentences import sentence_log_probs, token_log_probs, with_drafts
 from radwright.inference.predictor import special_ids
 from radwright.methods.trrg.perception import Given
+from radwright.text.sentences import cut_tokens
 from radwright.types import Batch
 from trrg_toy import Letters, tiny_trrg, toy_batch
 
@@ -31,7 +32,7 @@ def network() -> Any:
 
 def effects(model: Any, batch: Batch, *, batch_size: int = 32, decoding: DecodingConfig = GREEDY) -> Any:
     ids = Letters().encode(TEXT)
-    sentences = cut_draft(ids, Letters())
+    sentences = cut_tokens(ids, Letters())
     return ids, sentences, clue_effects(model, Letters(), batch, ids, sentences, decoding, batch_size=batch_size)
 
 
@@ -92,7 +93,7 @@ def test_a_redone_sentence_is_what_decoding_goes_on_with(network: Any) -> None:
     network.choose = Given({"s0": {"Edema": 0.8}})
     beginning = ids[: sentences[0].start]
     [report] = generate(network, batch, GREEDY, **special_ids(Letters()), beginnings=[beginning])
-    again = next((one.text for one in cut_draft(report.token_ids, Letters()) if one.stop > len(beginning)), "")
+    again = next((one.text for one in cut_tokens(report.token_ids, Letters()) if one.stop > len(beginning)), "")
     cardiomegaly = next(effect for effect in found[0] if effect.disease == "Cardiomegaly")
     assert cardiomegaly.redone_off == again
 

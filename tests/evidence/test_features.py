@@ -13,12 +13,13 @@ from torch import Tensor
 
 from radwright.evidence.features import FEATURES, Drafted, measure_features
 from radwright.evidence.occlusion import OcclusionConfig, occlusion_maps
-from radwright.evidence.sentences import DraftSentence, token_log_probs, with_drafts
+from radwright.evidence.sentences import token_log_probs, with_drafts
+from radwright.text.sentences import TokenSentence
 from radwright.types import Batch
 from tiny import Ids, tiny_vlci
 from trrg_toy import SIDE, toy_batch
 
-A, B = DraftSentence("a", 0, 2), DraftSentence("b", 2, 4)
+A, B = TokenSentence("a", 0, 2), TokenSentence("b", 2, 4)
 DRAFT = [5, 5, 6, 5]
 EFFECT = ["image_effect"]
 

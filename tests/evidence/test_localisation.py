@@ -20,7 +20,8 @@ from radwright.evidence.localisation import (
     random_map,
 )
 from radwright.evidence.phantom_truth import UsualPlaces, masks_of, spoken_of
-from radwright.evidence.sentences import DraftSentence, with_drafts
+from radwright.evidence.sentences import with_drafts
+from radwright.text.sentences import TokenSentence
 from radwright.types import Batch
 from tiny import Ids
 from trrg_toy import toy_batch
@@ -106,7 +107,7 @@ def test_a_deletion_curve_counts_what_is_gone() -> None:
     mask = np.zeros((3, 32, 32), bool)
     mask[0, 4:12, 4:12] = mask[1, 16:20, 8:24] = True
     model: Any = CountsPixels(batch, mask)
-    sentences = (DraftSentence("a", 0, 1), DraftSentence("b", 1, 2))
+    sentences = (TokenSentence("a", 0, 1), TokenSentence("b", 1, 2))
     # The third view is padding: nothing of it is deleted, and nothing of it counts.
     perfect = mask + 0.0
     perfect[2] = 9.0

@@ -12,12 +12,13 @@ from torch import Tensor
 from radwright.errors import StudyError
 from radwright.evidence.changed_images import local_mean
 from radwright.evidence.occlusion import OcclusionConfig, occlusion_maps, windows
-from radwright.evidence.sentences import DraftSentence, with_drafts
+from radwright.evidence.sentences import with_drafts
+from radwright.text.sentences import TokenSentence
 from radwright.types import Batch
 from tiny import Ids, tiny_vlci
 from trrg_toy import Letters, tiny_trrg, toy_batch
 
-SENTENCES = (DraftSentence("a", 0, 2), DraftSentence("b", 2, 3))
+SENTENCES = (TokenSentence("a", 0, 2), TokenSentence("b", 2, 3))
 APART = OcclusionConfig(windows_per_side=4, overlap=0.0)
 
 

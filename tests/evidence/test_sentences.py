@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from radwright.decoding.config import DecodingConfig, Greedy
 from radwright.decoding.generate import generate
 from radwright.errors import StudyError
-from radwright.evidence.sentences import cut_draft, sentence_log_probs, token_log_probs, with_drafts
+from radwright.evidence.sentences import sentence_log_probs, token_log_probs, with_drafts
+from radwright.text.sentences import cut_tokens
 from radwright.text.subwords import SubwordTokenizer
 from radwright.text.words import WordTokenizer
 from radwright.types import ReportModel, Tokenizer
@@ -40,7 +41,7 @@ def pieces() -> Tokenizer:
 def test_sentences_hold_every_token_once_and_read_as_the_draft(make: Callable[[], Tokenizer], report: str) -> None:
     tokenizer = make()
     ids = tokenizer.encode(report)
-    sentences = cut_draft(ids, tokenizer)
+    sentences = cut_tokens(ids, tokenizer)
     assert [sentence.start for sentence in sentences] == [0, *[sentence.stop for sentence in sentences[:-1]]]
     assert sentences[-1].stop == len(ids)
     assert " ".join(sentence.text for sentence in sentences) == tokenizer.decode(ids)
@@ -53,12 +54,12 @@ def test_sentences_hold_every_token_once_and_read_as_the_draft(make: Callable[[]
 def test_any_tokens_can_be_cut(ids: list[int]) -> None:
     tokenizer = pieces()
     ids = [number for number in ids if number < tokenizer.vocab_size]
-    sentences = cut_draft(ids, tokenizer)
+    sentences = cut_tokens(ids, tokenizer)
     assert [place for one in sentences for place in range(one.start, one.stop)] == list(range(len(ids)))
 
 
 def test_sentences_of_no_draft() -> None:
-    assert cut_draft([], words()) == ()
+    assert cut_tokens([], words()) == ()
 
 
 def networks() -> list[tuple[ReportModel, Tokenizer]]:
@@ -79,7 +80,7 @@ def test_log_probabilities_are_those_of_decoding(place: int) -> None:
         assert row.shape == (len(draft.token_ids) + 1,)
         behind = float(row.sum() if draft.finished else row[:-1].sum())
         assert behind == pytest.approx(draft.score, abs=1e-9)
-        sentences = cut_draft(draft.token_ids, tokenizer)
+        sentences = cut_tokens(draft.token_ids, tokenizer)
         assert sum(sentence_log_probs(row, sentences)) == pytest.approx(float(row[:-1].sum()), abs=1e-9)
 
 

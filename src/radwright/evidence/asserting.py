@@ -13,9 +13,10 @@ from radwright.data.loading import LoadedStudy
 from radwright.errors import CheckpointError, StudyError
 from radwright.evidence.asserted import asserted_in, marked, sentences_to_withhold, without
 from radwright.evidence.features import Drafted, measure_features
-from radwright.evidence.sentences import cut_draft, token_log_probs, with_drafts
+from radwright.evidence.sentences import token_log_probs, with_drafts
 from radwright.evidence.silence import Silence, study_digest
 from radwright.inference.predictor import Predictor, draft_tokens, with_clues
+from radwright.text.sentences import cut_tokens
 from radwright.types import AssertedFinding, Assertions, Batch, Report, ReportModel, Skipped, Study
 
 CALIBRATED = "it calibrated the bars, which promise nothing for it"
@@ -102,7 +103,7 @@ class Asserter(Predictor):
 
     def _assertions(self, batch: Batch, token_ids: Sequence[Sequence[int]]) -> list[Assertions]:
         model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
-        sentences = [cut_draft(ids, tokenizer) for ids in token_ids]
+        sentences = [cut_tokens(ids, tokenizer) for ids in token_ids]
         texts = [tuple(sentence.text for sentence in own) for own in sentences]
         asserted = [asserted_in(own) for own in texts]
         names = None if self.filter is None else self.filter.silence.confidence.features

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from radwright.evidence.sentences import DraftSentence
+from radwright.text.sentences import TokenSentence
 from radwright.types import AttentionMaps, Batch
 
 
 @torch.no_grad()
-def attention_maps(model: AttentionMaps, batch: Batch, sentences: Sequence[Sequence[DraftSentence]]) -> list[Tensor]:
+def attention_maps(model: AttentionMaps, batch: Batch, sentences: Sequence[Sequence[TokenSentence]]) -> list[Tensor]:
     """Per study the mean attention of each sentence's tokens, (J, V, S, S).
 
     A pixel has its patch's share of the attention, in [0, 1]: between patches nothing is made up.

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from radwright.errors import StudyError
-from radwright.evidence.sentences import DraftSentence, sentence_log_probs, token_log_probs
+from radwright.evidence.sentences import sentence_log_probs, token_log_probs
+from radwright.text.sentences import TokenSentence
 from radwright.types import Batch, ReportModel
 
 
@@ -22,7 +23,7 @@ from radwright.types import Batch, ReportModel
 def score_changed(
     model: ReportModel,
     batch: Batch,
-    sentences: Sequence[DraftSentence],
+    sentences: Sequence[TokenSentence],
     images: Iterable[Tensor],
     *,
     batch_size: int,

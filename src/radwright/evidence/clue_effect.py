@@ -16,11 +16,12 @@ import torch
 
 from radwright.decoding.config import Beam, DecodingConfig, Greedy
 from radwright.decoding.generate import generate
-from radwright.evidence.sentences import DraftSentence, cut_draft, sentence_log_probs, token_log_probs, with_drafts
+from radwright.evidence.sentences import sentence_log_probs, token_log_probs, with_drafts
 from radwright.findings import read_report
 from radwright.findings.signature import signature
 from radwright.inference.predictor import special_ids
 from radwright.methods.trrg.perception import Given
+from radwright.text.sentences import TokenSentence, cut_tokens
 from radwright.types import Batch, ClueTelling, ReportModel, Tokenizer
 
 SURE = 0.95
@@ -63,7 +64,7 @@ def clue_effects(
     tokenizer: Tokenizer,
     batch: Batch,
     token_ids: Sequence[int],
-    sentences: Sequence[DraftSentence],
+    sentences: Sequence[TokenSentence],
     decoding: DecodingConfig,
     *,
     batch_size: int = 32,
@@ -164,6 +165,6 @@ def _next_sentences(
     reports = generate(model, batch, decoding, **special_ids(tokenizer), beginnings=beginnings)
     texts = []
     for report, beginning in zip(reports, beginnings, strict=True):
-        sentences = cut_draft(report.token_ids, tokenizer)
+        sentences = cut_tokens(report.token_ids, tokenizer)
         texts.append(next((sentence.text for sentence in sentences if sentence.stop > len(beginning)), ""))
     return texts

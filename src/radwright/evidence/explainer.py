@@ -17,9 +17,10 @@ from radwright.errors import CheckpointError, StudyError
 from radwright.evidence.attention import attention_maps
 from radwright.evidence.clue_effect import ClueEffect, clue_effects
 from radwright.evidence.occlusion import OcclusionConfig, occlusion_maps
-from radwright.evidence.sentences import DraftSentence, cut_draft, sentence_log_probs, token_log_probs, with_drafts
+from radwright.evidence.sentences import sentence_log_probs, token_log_probs, with_drafts
 from radwright.inference.checkpoint import Checkpoint
 from radwright.inference.predictor import Predictor, draft_tokens
+from radwright.text.sentences import TokenSentence, cut_tokens
 from radwright.types import AttentionMaps, Batch, ClueTelling, Report, ReportModel, Skipped, Study
 
 
@@ -35,7 +36,7 @@ class SentenceEvidence:
         clues: what clues do to it; empty of a network that is told none.
     """
 
-    sentence: DraftSentence
+    sentence: TokenSentence
     log_prob: float
     occlusion_VSS: Tensor
     attention_VSS: Tensor | None
@@ -110,7 +111,7 @@ class Explainer(Predictor):
         batch = self._batch([views])
         [draft] = draft_tokens(model, tokenizer, batch, self.decoding, self.checkpoint.frequency)
         ids = draft.token_ids
-        sentences = cut_draft(ids, tokenizer)
+        sentences = cut_tokens(ids, tokenizer)
         told = None
         if isinstance(model, ClueTelling):
             with torch.inference_mode():

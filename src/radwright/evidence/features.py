@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from radwright.evidence.asserted import Place
-from radwright.evidence.sentences import DraftSentence, token_log_probs
+from radwright.evidence.sentences import token_log_probs
 from radwright.findings.ontology import CHEXPERT, ancestors, concept
+from radwright.text.sentences import TokenSentence
 from radwright.types import Batch, ClueTelling
 
 _EDGE = 1e-6
@@ -37,7 +38,7 @@ class Drafted:
 
     model: Any
     batch: Batch
-    sentences: Sequence[Sequence[DraftSentence]]
+    sentences: Sequence[Sequence[TokenSentence]]
     asserted: Sequence[Sequence[Place]]
     log_probs: Sequence[Tensor]
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from radwright.evidence.changed_images import score_changed
-from radwright.evidence.sentences import DraftSentence
+from radwright.text.sentences import TokenSentence
 from radwright.types import Batch, ReportModel
 
 FloatArray = NDArray[np.float64]
@@ -97,7 +97,7 @@ def mask_at(mask: BoolArray, size_px: int) -> BoolArray:
 def deletion_curves(
     model: ReportModel,
     batch: Batch,
-    sentences: Sequence[DraftSentence],
+    sentences: Sequence[TokenSentence],
     maps: Mapping[tuple[int, str], Any],
     *,
     num_steps: int = 10,

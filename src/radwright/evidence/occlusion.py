@@ -13,7 +13,7 @@ from torch import Tensor
 
 from radwright.config import Config
 from radwright.evidence.changed_images import local_mean, score_changed
-from radwright.evidence.sentences import DraftSentence
+from radwright.text.sentences import TokenSentence
 from radwright.types import Batch, ReportModel
 
 Window = tuple[slice, slice]
@@ -49,7 +49,7 @@ def windows(size_px: int, config: OcclusionConfig) -> list[Window]:
 def occlusion_maps(
     model: ReportModel,
     batch: Batch,
-    sentences: Sequence[DraftSentence],
+    sentences: Sequence[TokenSentence],
     config: OcclusionConfig | None = None,
     *,
     batch_size: int = 32,

@@ -1,4 +1,4 @@
-"""The sentences of a draft as places among its tokens, and how likely the network finds each of them.
+"""How likely the network finds each sentence of a draft.
 
 Shape legend: B studies, T tokens with BOS and EOS, U vocabulary size.
 """
@@ -6,53 +6,14 @@ Shape legend: B studies, T tokens with BOS and EOS, U vocabulary size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from radwright.errors import StudyError
-from radwright.text.sentences import sentence_ends
+from radwright.text.sentences import TokenSentence
 from radwright.types import Batch, ReportModel, Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class DraftSentence:
-    """One sentence of a draft.
-
-    Attributes:
-        text: as it stands in the draft, without the white space around it.
-        start, stop: its tokens, ``token_ids[start:stop]`` of the draft's ids without BOS and EOS.
-    """
-
-    text: str
-    start: int
-    stop: int
-
-
-def cut_draft(token_ids: Sequence[int], tokenizer: Tokenizer) -> tuple[DraftSentence, ...]:
-    """The sentences of a draft, in order; together they hold every token once.
-
-    Args:
-        token_ids: without BOS and EOS.
-        tokenizer: the network's own.
-    """
-    ids = list(token_ids)
-    text = tokenizer.decode(ids)
-    ends = sentence_ends(text)
-    if not ends or text[ends[-1] :].strip():
-        ends.append(len(text))
-    # A token belongs to the sentence in which the text stands once it is written.
-    reached = [len(tokenizer.decode(ids[: count + 1])) for count in range(len(ids))]
-    sentences: list[DraftSentence] = []
-    begin = start = 0
-    for number, end in enumerate(ends):
-        is_last = number == len(ends) - 1
-        stop = len(ids) if is_last else next((at for at, length in enumerate(reached) if length > end), len(ids))
-        if stop > start:
-            sentences.append(DraftSentence(text[begin:end].strip(), start, stop))
-            begin, start = end, stop
-    return tuple(sentences)
 
 
 def with_drafts(batch: Batch, token_ids: Sequence[Sequence[int]], tokenizer: Tokenizer) -> Batch:
@@ -93,6 +54,6 @@ def token_log_probs(model: ReportModel, batch: Batch) -> list[Tensor]:
     return [row[: length - 1] for row, length in zip(told_BT, batch.lengths_B.tolist(), strict=True)]
 
 
-def sentence_log_probs(told_T: Tensor, sentences: Sequence[DraftSentence]) -> list[float]:
+def sentence_log_probs(told_T: Tensor, sentences: Sequence[TokenSentence]) -> list[float]:
     """Summed log-probability (natural log) of each sentence of one draft, from ``token_log_probs``' row of it."""
     return [float(told_T[sentence.start : sentence.stop].sum()) for sentence in sentences]
