@@ -27,6 +27,7 @@ METHODS: Mapping[str, str] = {
 }
 OBJECTIVES: Mapping[str, str] = {
     "teacher_forcing": "radwright.methods.objectives:TeacherForcing",
+    "propensity_weighted": "radwright.methods.propensity:PropensityWeighted",
     "neighbour_consensus": "radwright.methods.neighbour_consensus:NeighbourConsensus",
     "self_critical": "radwright.methods.self_critical:SelfCritical",
     "radcare": "radwright.methods.cmcrl.pretraining:RadCareObjective",

@@ -11,7 +11,7 @@ from radwright.decoding.generate import generate
 from radwright.errors import ConfigError, StudyError
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.methods.self_critical import SelfCritical, SelfCriticalConfig
-from radwright.types import Batch
+from radwright.types import Batch, TrainReport
 from tiny import tiny_vlci
 
 REPORTS = [[4, 5, 6, 7, 8], [9, 10, 11, 12], [4, 5, 9, 7]]
@@ -20,7 +20,7 @@ REPORTS = [[4, 5, 6, 7, 8], [9, 10, 11, 12], [4, 5, 9, 7]]
 def build(**settings: float) -> SelfCritical:
     model = tiny_vlci(14, seed=3)
     objective = SelfCritical(model, SelfCriticalConfig.parse({"max_tokens": 8} | settings, where="test"))
-    objective.read_reports(REPORTS)
+    objective.read_reports(TrainReport("", ids) for ids in REPORTS)
     return objective
 
 
@@ -73,7 +73,7 @@ def test_rewards_are_highest_for_the_reference_itself() -> None:
 
 def test_rewarded_drafts_become_likelier() -> None:
     objective, batch = build(num_drafts=8, teacher_forcing=0.0, temperature=1.0), studies([[4, 4, 4, 4], [9, 9, 9, 9]])
-    objective.read_reports([[4, 4, 4, 4], [9, 9, 9, 9], [5, 6]])
+    objective.read_reports(TrainReport("", ids) for ids in ([4, 4, 4, 4], [9, 9, 9, 9], [5, 6]))
     optimizer = torch.optim.Adam(objective.parameters(), lr=0.03)
 
     def drafted() -> Tensor:

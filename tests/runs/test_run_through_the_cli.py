@@ -136,11 +136,12 @@ def test_two_studies_are_learnt_by_heart(tmp_path: Path, capsys: pytest.CaptureF
     assert found["metrics"]["bleu_4"]["value"] > 0.95
 
 
-def test_a_killed_run_resumes_to_the_same_bits(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", ["teacher_forcing", "propensity_weighted"])
+def test_a_killed_run_resumes_to_the_same_bits(objective: str, store: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(
         tmp_path, max_steps=14, validate_every_steps=7, checkpoint_every_steps=1, log_every_steps=1, ema={"decay": 0.9}
     )
-    options = [f"store={store}", "model.dropout=0.1", "--threads", "1"]
+    options = [f"store={store}", "model.dropout=0.1", f"stages.0.objective={objective}", "--threads", "1"]
     assert run("train", recipe, *options, "--out", tmp_path / "whole") == 0
     command = [sys.executable, "-m", "radwright", "train", str(recipe), *options, "--out", str(tmp_path / "killed")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -158,6 +159,14 @@ def test_a_killed_run_resumes_to_the_same_bits(store: Path, tmp_path: Path) -> N
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines() if '"kind": "train"' in line]
     assert steps == list(range(1, 15))
+
+
+def test_drafts_are_rewarded(store: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, max_steps=2)
+    critic = ["stages.0.objective=self_critical", "stages.0.settings.max_tokens=8"]
+    assert run("train", recipe, f"store={store}", *critic, "--threads", "1", "--out", tmp_path / "run") == 0
+    summary = json.loads((tmp_path / "run" / "stages" / "report" / "summary.json").read_text())
+    assert summary["steps"] == 2
 
 
 def test_two_processes_are_one(store: Path, tmp_path: Path) -> None:

@@ -54,6 +54,11 @@ class TeacherForcing(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Summed cross-entropy over the targets."""
+        loss_N, _ = self.target_losses(batch)
+        return {"report": loss_N.sum()}
+
+    def target_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each target (N,), and which tokens behind BOS are targets: bool (B, T-1), N True."""
         lengths_B = report_lengths(batch)
         assert batch.token_ids_BT is not None
         logits_BTU = self.model(self._with_hidden_words(batch))
@@ -66,7 +71,7 @@ class TeacherForcing(nn.Module):
             reduction="none",
             label_smoothing=self.config.label_smoothing,
         )
-        return {"report": loss_N.sum()}
+        return loss_N, real_BT
 
     def _with_hidden_words(self, batch: Batch) -> Batch:
         """The batch with a share of its reports' words behind PAD; never BOS, and only in training."""

@@ -23,7 +23,7 @@ from radwright.decoding.config import DecodingConfig, Sampling
 from radwright.decoding.generate import generate
 from radwright.errors import ConfigError, StudyError
 from radwright.metrics.cider import ALIKE, DocumentFrequency, similarity, weigh
-from radwright.types import Batch
+from radwright.types import Batch, TrainReport
 
 
 class SelfCriticalConfig(Config):
@@ -69,9 +69,9 @@ class SelfCritical(nn.Module):
         self._frequency = DocumentFrequency(1, Counter())
         self._rewarded = [0.0, 0.0]
 
-    def read_reports(self, reports: Iterable[list[int]]) -> None:
-        """Learn how rare n-grams are from the train reports (token ids without BOS and EOS)."""
-        self._frequency = DocumentFrequency.of([_text(ids)] for ids in reports)
+    def read_reports(self, reports: Iterable[TrainReport]) -> None:
+        """Learn how rare n-grams are from the train reports."""
+        self._frequency = DocumentFrequency.of([_text(report.token_ids)] for report in reports)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Studies, and target tokens of the references.

@@ -37,6 +37,7 @@ from radwright.runs.validation import DraftValidation, ObjectiveValidation
 from radwright.runs.vocabulary import make_tokenizer
 from radwright.tables import OBJECTIVES, resolve
 from radwright.text.cleaning import clean_report
+from radwright.text.sentences import cut_tokens
 from radwright.training.engine import Engine
 from radwright.training.hooks import Hook, JsonlHook, PictureHook, ProgressHook, TensorBoardHook
 from radwright.training.loop import STATE_FILE, Trainer
@@ -192,6 +193,8 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
     studies = JoinedStores([run.store, *map(PreparedStore, stage.extra_stores)])
     if hasattr(objective, "read_reports"):
         objective.read_reports(_train_reports(run, studies))
+    if hasattr(objective, "read_sentences"):
+        objective.read_sentences(_train_sentences(run, studies))
     if hasattr(objective, "read_studies"):
         if engine.is_main:
             hooks[0].message("reading all train studies once, for the objective")
@@ -263,6 +266,13 @@ def _train_reports(run: _Run, studies: Studies) -> Iterator[TrainReport]:
         if ids:
             kept = [number for number in ids[1:] if number != tokenizer.eos_id]
             yield TrainReport(report_text(study, loading.target), kept)
+
+
+def _train_sentences(run: _Run, studies: Studies) -> Iterator[list[tuple[str, list[int]]]]:
+    """The train reports, sentence by sentence: its text and its token ids."""
+    for report in _train_reports(run, studies):
+        cut = cut_tokens(report.token_ids, run.tokenizer)
+        yield [(sentence.text, report.token_ids[sentence.start : sentence.stop]) for sentence in cut]
 
 
 def _plain_batches(run: _Run, image: ImageConfig, studies: Studies) -> Iterator[Batch]:
