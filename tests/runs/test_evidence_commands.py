@@ -229,6 +229,18 @@ def test_a_network_that_does_not_look_points_by_chance(
     assert page.count('class="overlay"') == 2 * 2  # map and mask, of the one kind that is asserted, in both views
 
 
+def test_a_network_that_reads_one_view_is_judged_on_it(
+    population: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = save(tmp_path / "best", "vlci", VLCI, max_views=1)
+    assert judge(checkpoint, population, tmp_path / "judged", 3, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["num_judged"] == told["num_places"] == 3
+    assert told["maps"]["perfect"]["scores"]["points"]["value"] == 1
+    rows = [json.loads(line) for line in (tmp_path / "judged" / "studies.jsonl").read_text().splitlines()]
+    assert {view for row in rows for one in row.get("sentences", ()) for view in one["chance"]} == {"frontal"}
+
+
 def test_judging_goes_on_where_it_stopped(
     seeing: Path, blind: Path, population: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,8 @@ def judge_study(
         (``points``) and with the tolerance (``near``), that of the one maximum over all views (``strongest``), the
         deletion ``curve`` and its area (``deletion``).
     """
-    size_px = evidence.batch.images_BV1SS.shape[-1]
+    num_views, size_px = evidence.batch.images_BV1SS.shape[1], evidence.batch.images_BV1SS.shape[-1]
+    views = VIEW_NAMES[:num_views]  # a network that takes one view of a study reads the frontal one
     tolerance_px = TOLERANCE * size_px
     sentences = [one.sentence for one in evidence.sentences]
     judged: dict[int, dict[str, Any]] = {}
@@ -70,12 +71,12 @@ def judge_study(
         num_fabricated += bool(fabricated)
         if not shown:
             continue
-        mask_VSS = masks_of(shown, study, size_px)
-        seen = {view: number for number, view in enumerate(VIEW_NAMES) if mask_VSS[number].any()}
+        mask_VSS = masks_of(shown, study, size_px)[:num_views]
+        seen = {view: number for number, view in enumerate(views) if mask_VSS[number].any()}
         if not seen:
             continue
-        own = _maps_of(one, f"{study.study_id}/{place}", size_px)
-        own |= {"usual_place": usual.of(shown), "perfect": mask_VSS.astype(np.float64)}
+        own = _maps_of(one, f"{study.study_id}/{place}", num_views, size_px)
+        own |= {"usual_place": usual.of(shown)[:num_views], "perfect": mask_VSS.astype(np.float64)}
         maps |= {(place, name): map_VSS for name, map_VSS in own.items()}
         judged[place] = {
             "text": one.sentence.text,
@@ -112,11 +113,10 @@ def judge_study(
     }
 
 
-def _maps_of(one: SentenceEvidence, key: str, size_px: int) -> dict[str, FloatArray]:
+def _maps_of(one: SentenceEvidence, key: str, num_views: int, size_px: int) -> dict[str, FloatArray]:
     """The network's maps, and those that know nothing."""
     own: Mapping[str, Any] = {"occlusion": one.occlusion_VSS, "attention": one.attention_VSS}
     found = {name: map_VSS.numpy() for name, map_VSS in own.items() if map_VSS is not None}
-    num_views = len(VIEW_NAMES)
     return found | {"centre": centre_map(size_px, num_views), "random": random_map(size_px, num_views, key)}
 
 

@@ -217,8 +217,10 @@ def _examples(
             continue
         shown, _ = spoken_of(text, study)
         mask_VSS = masks_of(shown, study, explainer.checkpoint.config.image.size_px)
-        views = tuple(PageView.of(view) for view in study.study().views)
-        examples.append(PointingExample(study.study_id, text, views, found[0].occlusion_VSS.numpy(), mask_VSS))
+        map_VSS = found[0].occlusion_VSS.numpy()
+        read = study.study().views[: len(map_VSS)]  # a network that takes one view reads the frontal one
+        views = tuple(PageView.of(view) for view in read)
+        examples.append(PointingExample(study.study_id, text, views, map_VSS, mask_VSS[: len(map_VSS)]))
     return examples
 
 
