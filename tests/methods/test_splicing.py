@@ -24,13 +24,13 @@ def flat(report: list[list[int]]) -> list[int]:
     return [number for sentence in report for number in sentence]
 
 
-def splicer() -> Splicer:
-    return Splicer([(TEXTS[tuple(sentence)], sentence) for sentence in report] for report in REPORTS)
+def splicer(copies: int = 10) -> Splicer:
+    return Splicer([(TEXTS[tuple(sentence)], sentence) for sentence in report] for report in REPORTS * copies)
 
 
 def test_a_beginning_ends_where_the_sentence_would_stand() -> None:
     """Whatever the sentence says: the heart comes before the effusion, asserted or denied, and a phrase before both."""
-    known = splicer()
+    known = splicer(copies=10)
     for (own, report), (number, other) in product(enumerate(REPORTS), enumerate(REPORTS)):
         for place, sentence in enumerate(report):
             beginning, kept = known.splice(flat(report), place, number)
@@ -79,3 +79,24 @@ def test_an_unknown_report_stays_and_a_cut_one_has_no_end() -> None:
     assert known.num_sentences(flat(REPORTS[0])) == 3
     assert known.num_sentences([4]) is None
     assert len(Splicer([[], [(TEXTS[tuple(HEART)], HEART)]])) == 1
+
+
+def test_sentences_that_might_stand_in_one_place_are_drawn_as_often_as_they_are_written() -> None:
+    """A report has a long consolidation or short clear lungs, half each: behind a heart either comes half the time."""
+    lungs = {(20, 9): "the lungs are clear.", (21, 22, 9): "there is a consolidation.", (23, 9): "no pulmonary edema."}
+    reports = [[HEART, [20, 9], NONE], [HEART, [21, 22, 9], [23, 9], NONE]]
+    known = Splicer([((TEXTS | lungs)[tuple(one)], one) for one in report] for report in reports)
+    for other in range(2):
+        assert known.splice(flat(reports[0]), 1, other)[0] == HEART
+        assert known.splice(flat(reports[1]), 1, other)[0] == HEART
+
+
+def test_rare_words_are_no_topic() -> None:
+    rare, common = "twins of dr. who, if you please.", "portable technique."
+    other, own = [[10, 9], [30, 9], [11, 9]], [[10, 9], [31, 9], [13, 9]]
+    texts = [common, rare, TEXTS[tuple(HEART)]], [common, "another one, once.", TEXTS[tuple(EFFUSION)]]
+    both = [[(*pair,) for pair in zip(*report, strict=True)] for report in zip(texts, (other, own), strict=True)]
+    between = [(common, [10, 9]), (TEXTS[tuple(HEART)], [11, 9]), (TEXTS[tuple(EFFUSION)], [13, 9])]
+    known = Splicer([*both, *[between] * 10])
+    assert known.splice(flat(own), 2, 0)[0] == flat(other), "goes with the heart behind it"
+    assert known.splice(flat(own), 1, 0) == ([10, 9], [31, 9]), "stays behind its own beginning"

@@ -6,8 +6,9 @@ reads spliced reports learns P(sentence | do(beginning)), with the beginning dra
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -17,22 +18,23 @@ from radwright.findings import read_report
 
 Sentences = Sequence[tuple[str, Sequence[int]]]
 """A report: the text and the token ids of each sentence, in order."""
-_END = float("inf")
-"""The end of a report comes after every sentence."""
+_RARE = 10
+"""Words that fewer sentences consist of are no topic of their own."""
 
 
 class _Report(NamedTuple):
     ends: tuple[int, ...]
-    places: tuple[float, ...]
+    topics: tuple[frozenset[str], ...]
 
 
 class Splicer:
     """Puts the beginning of another report before a sentence, up to where that sentence would stand there.
 
-    Sentences come in a usual order: a topic's place is the mean, over all sentences about it, of the sentence's number
-    in its report divided by the number of sentences there. The other report is cut before its first sentence with a
-    place as late as the sentence's own. A topic is the set of findings that a sentence names, whether it asserts or
-    denies them; where it names none, its words.
+    The other report is cut before its first sentence that does not usually come earlier: whose topics follow the
+    sentence's own at least as often as they precede them, over the reports that have both. So a sentence about the
+    same topic, or one that stands where this one might (no report has both), is not in its beginning. Topics are the
+    findings that a sentence names, whether it asserts or denies them; where it names none, its words. Rare words are no
+    topic: such a sentence goes with those after it, and as the drawn one it stays behind its own beginning.
 
     Holds the token ids of all reports.
 
@@ -41,26 +43,38 @@ class Splicer:
     """
 
     def __init__(self, reports: Iterable[Sentences]) -> None:
-        topics: dict[str, object] = {}
-        seen: defaultdict[object, list[float]] = defaultdict(list)
-        cut: dict[tuple[int, ...], tuple[tuple[int, ...], list[object]]] = {}
+        cut: dict[tuple[int, ...], tuple[tuple[int, ...], tuple[str, ...]]] = {}
+        number: Counter[tuple[int, ...]] = Counter()
+        texts: Counter[str] = Counter()
         for sentences in reports:
             if not sentences:
                 continue
-            ends, named, ids = [], [], list[int]()
-            for number, (text, token_ids) in enumerate(sentences):
+            ids, ends = list[int](), list[int]()
+            for _, token_ids in sentences:
                 ids += token_ids
                 ends.append(len(ids))
-                if text not in topics:
-                    topics[text] = _topic(text)
-                named.append(topics[text])
-                seen[topics[text]].append(number / len(sentences))
-            cut[tuple(ids)] = (tuple(ends), named)
-        place = {topic: sum(places) / len(places) for topic, places in seen.items()}
-        self._reports = {
-            ids: _Report(ends, tuple(place[topic] for topic in named)) for ids, (ends, named) in cut.items()
-        }
+            said = tuple(" ".join(text.lower().split()) for text, _ in sentences)
+            cut[tuple(ids)] = (tuple(ends), said)
+            number[tuple(ids)] += 1
+            texts.update(said)
+        topics = {text: _topics(text, common=count >= _RARE) for text, count in texts.items()}
+        self._reports = {ids: _Report(ends, tuple(topics[text] for text in said)) for ids, (ends, said) in cut.items()}
         self._all = list(self._reports)
+        self._precedes: Counter[tuple[str, str]] = Counter()
+        for key, report in self._reports.items():
+            for earlier, later in combinations(report.topics, 2):
+                for pair in ((one, other) for one in earlier for other in later):
+                    self._precedes[pair] += number[key]
+        self._known: dict[tuple[frozenset[str], frozenset[str]], bool] = {}
+
+    def _comes_before(self, topics: frozenset[str], own: frozenset[str]) -> bool:
+        """Whether a sentence on these topics usually comes before one on the others."""
+        if (found := self._known.get((topics, own))) is None:
+            pairs = [(one, other) for one in topics for other in own]
+            before = sum(self._precedes[pair] for pair in pairs)
+            after = sum(self._precedes[other, one] for one, other in pairs)
+            found = self._known[topics, own] = before > after and not topics & own
+        return found
 
     def __len__(self) -> int:
         """Number of different reports."""
@@ -85,17 +99,17 @@ class Splicer:
         Raises:
             KeyError: the report is not known.
         """
-        own = self._reports[tuple(token_ids)]
-        starts = (0, *own.ends)
-        place, kept = _END, list[int]()
-        if sentence < len(own.ends):
-            place, kept = own.places[sentence], list(token_ids[starts[sentence] : starts[sentence + 1]])
-        begun = self._all[other]
-        cut = 0
-        for end, other_place in zip(*self._reports[begun], strict=True):
-            if other_place >= place:
+        own, begun = self._reports[tuple(token_ids)], self._all[other]
+        if sentence == len(own.ends):
+            return list(begun), []
+        starts, cut = (0, *own.ends), 0
+        kept = list(token_ids[starts[sentence] : starts[sentence + 1]])
+        if not own.topics[sentence]:
+            return list(token_ids[: starts[sentence]]), kept
+        for end, topics in zip(*self._reports[begun], strict=True):
+            if topics and not self._comes_before(topics, own.topics[sentence]):
                 break
-            cut = end
+            cut = end if topics else cut
         return list(begun[:cut]), kept
 
     def draw(
@@ -139,6 +153,6 @@ class Splicer:
         )
 
 
-def _topic(text: str) -> object:
+def _topics(text: str, *, common: bool) -> frozenset[str]:
     named = frozenset(mention.concept for mention in read_report(text).mentions)
-    return named or " ".join(text.lower().split())
+    return named or (frozenset({text}) if common else frozenset())
