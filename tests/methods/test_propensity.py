@@ -118,6 +118,11 @@ def test_weights_are_those_of_the_planted_strength() -> None:
     assert objective.observed() == {}
 
 
+def test_nothing_is_weighed_before_anything_is_learnt() -> None:
+    batch, _, _ = studies(6, seed=3)
+    assert torch.equal(build(Linear(), batch).word_weights(batch), torch.ones(6, 5))
+
+
 def test_weights_teach_neither_prior() -> None:
     batch, _, _ = studies(6, seed=3)
     objective = build(Linear(), batch)

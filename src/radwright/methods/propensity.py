@@ -19,6 +19,7 @@ Shape legend: B studies, T report tokens, N target tokens of a batch, U vocabula
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -115,7 +116,9 @@ class PropensityWeighted(TeacherForcing):
         self.splicer = Splicer(watched())
         model: Any = self.model
         size = 1 + max(largest, model.pad_id, model.bos_id, model.eos_id)
-        self.propensity, self.marginal = (TextPrior(size, self.config.prior) for _ in range(2))
+        self.propensity = TextPrior(size, self.config.prior)
+        # Alike at first, so that every weight is 1 until there is something to weigh.
+        self.marginal = deepcopy(self.propensity)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Number of target tokens, for both terms."""
