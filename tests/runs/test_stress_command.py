@@ -38,7 +38,7 @@ def association(present: list[bool], confounded: list[bool]) -> float:
     return float(np.corrcoef(np.array(present, dtype=float), np.array(confounded, dtype=float))[0, 1])
 
 
-@pytest.mark.parametrize("name", ["small", "large"])
+@pytest.mark.parametrize("name", ["small", "large", "remedies"])
 def test_every_training_of_a_recipe_can_be_read(name: str, tmp_path: Path) -> None:
     config = read_stress(SMALL.with_name(f"{name}.yaml"), [])
     parts = StressFolder(config, tmp_path).parts()
