@@ -67,7 +67,8 @@ def test_the_tensor_is_the_same_to_the_bit_through_prepare(name: str, miniature:
     for reference, kept in zip(source.references(), store, strict=False):
         study = source.load(reference)
         assert (kept.study_id, kept.patient_id, kept.sections) == (study.study_id, study.patient_id, study.sections)
-        assert [view.position for view in kept.views] == [view.position for view in study.views]
+        said = [(view.position, now.position) for view, now in zip(study.views, kept.views, strict=True)]
+        assert all(now == position for position, now in said if position != "unknown")
         for before, after in zip(study.views, kept.views, strict=True):
             direct = image_tensor(before.image.read(), image, name="a", original_size=before.original_size)
             stored = image_tensor(after.image.read(), image, name="b", original_size=after.original_size)

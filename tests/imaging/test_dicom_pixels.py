@@ -19,45 +19,25 @@ from radwright.data.workers import Task, Worker
 from radwright.errors import ImageError
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import decode, png_bytes, probe
-from radwright.imaging.dicom import decode_dicom, dicom_facts, dicom_position
+from radwright.imaging.dicom import decode_dicom, read_dicom_header
+from radwright.imaging.dicom_tags import DicomHeader
 from radwright.imaging.tensor import image_tensor
 from radwright.types import ImageInMemory, Study, View
+from tiny_dicom import RAMP, dicom
 
 pydicom = pytest.importorskip("pydicom")
 
-RAMP = np.arange(1000, 1000 + 32 * 32, dtype=np.uint16).reshape(32, 32)
 
-
-def dicom(pixels: npt.NDArray[Any] = RAMP, *, stored: int = 12, without: tuple[str, ...] = (), **tags: Any) -> bytes:
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", "1.2.3"
-    dataset.Rows, dataset.Columns = pixels.shape[-2:]
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = pixels.dtype.itemsize * 8
-    dataset.BitsStored, dataset.HighBit = stored, stored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = pixels.tobytes()
-    dataset["PixelData"].VR = "OW"
-    for name in without:
-        delattr(dataset, name)
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
+def header(data: bytes) -> DicomHeader:
+    return read_dicom_header(io.BytesIO(data), name="x")
 
 
 def test_facts_of_patient_and_scanner() -> None:
     tags = {"PatientSex": "F", "PatientAge": "045Y", "Manufacturer": "Maker", "ManufacturerModelName": "One"}
-    assert dicom_facts(dicom(**tags), name="x") == {"sex": "F", "age": "045Y", "scanner": "Maker One"}
+    assert header(dicom(**tags)).facts == {"sex": "F", "age": "045Y", "scanner": "Maker One"}
     tags = {"PatientSex": "", "Manufacturer": "Maker", "ManufacturerModelName": "Maker One"}
-    assert dicom_facts(dicom(**tags), name="x") == {"scanner": "Maker One"}
-    assert dicom_facts(dicom(), name="x") == {}
+    assert header(dicom(**tags)).facts == {"scanner": "Maker One"}
+    assert header(dicom()).facts == {}
 
 
 def test_facts_of_files_go_with_the_study_and_the_datasets_own_come_first() -> None:
@@ -154,12 +134,12 @@ def test_padding_value_does_not_spoil_the_range() -> None:
 def test_missing_optional_tags_are_no_error() -> None:
     bare = dicom(without=("PhotometricInterpretation",))
     assert np.array_equal(decode_dicom(bare, name="x"), decode_dicom(dicom(), name="x"))
-    assert dicom_position(bare, name="x") == "unknown"
+    assert header(bare).position == "unknown"
 
 
 def test_position() -> None:
-    assert dicom_position(dicom(ViewPosition="LL"), name="x") == "lateral"
-    assert dicom_position(dicom(SeriesDescription="CHEST PA"), name="x") == "frontal"
+    assert header(dicom(ViewPosition="LL")).position == "lateral"
+    assert header(dicom(SeriesDescription="CHEST PA")).position == "frontal"
 
 
 def test_what_is_no_single_gray_image_is_refused() -> None:
@@ -203,7 +183,7 @@ def test_public_files_decode_to_their_recorded_statistics(shared: Path) -> None:
         assert torch.equal(direct, image_tensor(png_bytes(shown), config, name="y"))
         # The lungs are darker than the mediastinum, whatever the photometric interpretation.
         assert direct[0, 38:58, 22:32].mean() < direct[0, 38:58, 44:52].mean()
-        assert dicom_position(data, name="x") == "frontal"
+        assert header(data).position == "frontal"
         if row["file"].startswith("gdcm"):
             lossless[row["file"]] = shown
     first = next(iter(lossless.values()))

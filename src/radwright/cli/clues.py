@@ -60,6 +60,7 @@ def clues(
             "weights": perceiver.fingerprint,
             "bank": bank_facts(perceiver.bank, bank),
             "studies": perceived,
+            "notes": list(studies.notes),
             "skipped": {study.study_id: study.reason for study in skipped},
         }
         print(json.dumps(facts, ensure_ascii=False))
@@ -71,6 +72,8 @@ def clues(
             say(f"  skipped {study.study_id}: {study.reason}")
         if len(skipped) > 10:
             say("  ... --json names all of them")
+        for note in studies.notes:
+            say(f"note: {note}")
         say("Research only: not a medical device; a clue is a guess, no diagnosis.")
     if not perceived:
         raise typer.Exit(1)

@@ -38,6 +38,7 @@ def explain(
     from rich.console import Console
 
     from radwright.cli.progress import progress_bar, say
+    from radwright.data.images import NOTES
     from radwright.data.loading import choose_views
     from radwright.runs.evidence import open_explainer
     from radwright.runs.explain import explain_study, find_study, told_left_out
@@ -62,6 +63,8 @@ def explain(
     say(f"views: {', '.join(result.views)}")
     if result.left_out:
         say(f"note: {told_left_out(result.views, result.left_out)}")
+    for note in chosen.extra.get(NOTES, ()):
+        say(f"note: {note}")
     say("Research only: not a medical device. Evidence says what the network drew on, not that a sentence is right.")
     say(str(out.resolve()))
 

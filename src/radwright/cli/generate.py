@@ -94,7 +94,7 @@ def generate(
             on_progress=lambda outcome: bar.advance(),
         )
     silence_notes = silence.notes(summary.skipped, summary.num_reports) if silence else calibrating.notes
-    notes = [*(plan.notes if plan else ()), *silence_notes]
+    notes = [*studies.notes, *(plan.notes if plan else ()), *silence_notes]
     facts: dict[str, Any] = {
         "out": str(out),
         "num_reports": summary.num_reports,

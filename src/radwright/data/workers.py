@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,7 @@ from radwright.data.store import study_row
 from radwright.errors import ImageError, SourceError, StudyError
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import decode, png_bytes, probe
+from radwright.imaging.positions import SEEN_AT, image_position
 from radwright.text.cleaning import is_empty_report
 from radwright.types import ImageInMemory, Split, Study, View
 
@@ -157,15 +159,15 @@ class Worker:
         if len(data) > limits.max_bytes:
             raise ImageError(f"{name}: has {len(data)} bytes, more than max_bytes = {limits.max_bytes}")
         encoded = probe(data, name=name, max_pixels=limits.max_pixels)
+        # A JPEG's whole stream is read at 1/8 of its size, too: enough to find what is damaged.
+        pixels = decode(encoded, at_least=SEEN_AT)
+        position = image_position(encoded, pixels) if view.position == "unknown" else view.position
         if encoded.kind != "DICOM":
-            # A JPEG's whole stream is read at 1/8 of its size, too: enough to find what is damaged.
-            decode(encoded, at_least=(1, 1))
-            return replace(view, image=ImageInMemory(name, data)), {}
-        from radwright.imaging.dicom import dicom_facts, dicom_position
+            return replace(view, image=ImageInMemory(name, data), position=position), {}
+        from radwright.imaging.dicom import read_dicom_header
 
-        position = dicom_position(data, name=name) if view.position == "unknown" else view.position
-        shown = replace(view, image=ImageInMemory(name, png_bytes(decode(encoded))), position=position)
-        return shown, dicom_facts(data, name=name)
+        shown = replace(view, image=ImageInMemory(name, png_bytes(pixels)), position=position)
+        return shown, read_dicom_header(io.BytesIO(data), name=name).facts
 
 
 def _together(facts: Iterable[Mapping[str, str]]) -> dict[str, str]:

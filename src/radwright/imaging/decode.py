@@ -7,6 +7,7 @@ luma channel), transparent pixels are laid on black, EXIF orientation is applied
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ Pixels = npt.NDArray[np.unsignedinteger[Any]]
 """Gray pixels of type uint8 or uint16; black is 0, white is the type's largest value."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Without preamble: group 0002 or 0008, then a value representation, or (implicit) a length below 256.
+_BARE_DICOM = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|.\0\0\0)", re.DOTALL)
 _ORIENTATION_TAG = 0x0112
 # EXIF orientation -> (counter-clockwise quarter turns, then mirrored left to right).
 _UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
@@ -68,7 +71,7 @@ def probe(data: bytes, *, name: str, max_pixels: int) -> Encoded:
     if data.startswith(b"\xff\xd8\xff"):
         size = _probe_jpeg(data, name)
         return _encoded("JPEG", size, data, name, max_pixels)
-    if data[128:132] == b"DICM":
+    if is_dicom(data):
         from radwright.imaging import dicom
 
         width, height = dicom.probe_dicom(data, name=name)
@@ -77,6 +80,11 @@ def probe(data: bytes, *, name: str, max_pixels: int) -> Encoded:
     raise ImageError(
         f"{name}: is no PNG, JPEG or DICOM image (it starts with {data[:8]!r}); convert it to one of these"
     )
+
+
+def is_dicom(beginning: bytes) -> bool:
+    """Whether a file is DICOM by its first 136 bytes: the signature, or (old files) tags from the very start."""
+    return beginning[128:132] == b"DICM" or _BARE_DICOM.match(beginning) is not None
 
 
 def decode(encoded: Encoded, *, at_least: tuple[int, int] | None = None) -> Pixels:

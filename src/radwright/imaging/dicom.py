@@ -6,32 +6,45 @@ Single-frame gray images only. The only file that imports pydicom and gdcm (extr
 from __future__ import annotations
 
 import io
-from typing import Any
+import warnings
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from radwright.errors import ImageError, RadwrightError, require
 from radwright.imaging.decode import Pixels
-from radwright.imaging.positions import view_position
-from radwright.types import ViewPosition
+from radwright.imaging.dicom_tags import DicomHeader, header_of
+
+# What pydicom finds odd in a header is either met here or does not matter; a job over many files would drown in it.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+_ENDS_WITH_MARKER = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70))
+"""Transfer syntaxes of the older JPEG standard."""
 
 
 def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
     """(width, height) of a DICOM image, from its header.
 
     Raises:
-        ImageError: damaged, without pixels, colour, or several frames.
+        ImageError: damaged, without pixels, colour, several frames, or by its tags no chest radiograph.
         MissingExtraError: the ``dicom`` extra is not installed.
     """
-    dataset = _read(data, name, pixels=False)
+    dataset = _read(io.BytesIO(data), name, pixels=False)
+    if refusal := header_of(dataset).refusal:
+        raise ImageError(f"{name}: {refusal}")
     channels, frames = _number(dataset, "SamplesPerPixel", 1), _number(dataset, "NumberOfFrames", 1)
-    if channels != 1:
-        raise ImageError(f"{name}: is a DICOM colour image ({channels:.0f} samples per pixel); a radiograph is gray")
+    colours = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
+    if channels != 1 or not colours.startswith("MONOCHROME"):
+        raise ImageError(
+            f"{name}: is a DICOM colour image (PhotometricInterpretation {colours}, {channels:.0f} samples per pixel); "
+            "a radiograph is gray: leave it out, or export the gray original"
+        )
     if frames > 1:
-        raise ImageError(f"{name}: has {frames:.0f} frames; one radiograph per file is expected")
+        raise ImageError(
+            f"{name}: has {frames:.0f} frames; one radiograph per file is expected: leave it out, or export one frame"
+        )
     width, height = _number(dataset, "Columns", 0), _number(dataset, "Rows", 0)
     if not (width and height):
         raise ImageError(f"{name}: has no image in it (no Rows and Columns)")
@@ -51,55 +64,46 @@ def decode_dicom(data: bytes, *, name: str) -> Pixels:
     Raises:
         ImageError: the pixels are missing, truncated, or in an encoding that cannot be read.
     """
-    dataset = _read(data, name, pixels=True)
+    dataset = _read(io.BytesIO(data), name, pixels=True)
     stored = _stored_values(dataset, name)
-    inverted = str(getattr(dataset, "PhotometricInterpretation", "MONOCHROME2")).strip().upper() == "MONOCHROME1"
+    inverted = str(dataset.PhotometricInterpretation).strip().upper() == "MONOCHROME1"
     try:
-        shown = _shown(dataset, stored)
+        padding = _padding(dataset, stored)
+        shown = _shown(dataset, stored, ~padding)
     except RadwrightError:
         raise
     except Exception as error:  # malformed tags raise anything in pydicom
         raise ImageError(f"{name}: its window or lookup table cannot be applied: {error}") from error
     if inverted:
         shown = np.iinfo(shown.dtype).max - shown
+    shown[padding] = 0
     return shown
 
 
-def dicom_position(data: bytes, *, name: str) -> ViewPosition:
-    """Frontal or lateral by the tags ViewPosition and SeriesDescription; unknown where they do not say.
+def read_dicom_header(stream: IO[bytes], *, name: str) -> DicomHeader:
+    """What the tags say; the pixels are not read.
 
     Raises:
         ImageError: damaged.
+        MissingExtraError: the ``dicom`` extra is not installed.
     """
-    dataset = _read(data, name, pixels=False)
-    position = view_position(str(dataset.get("ViewPosition", "") or ""))
-    return position if position != "unknown" else view_position(str(dataset.get("SeriesDescription", "") or ""))
+    return header_of(_read(stream, name, pixels=False))
 
 
-def dicom_facts(data: bytes, *, name: str) -> dict[str, str]:
-    """What the tags say of patient and scanner: ``sex``, ``age``, ``scanner``, each only where it is there.
-
-    Raises:
-        ImageError: damaged.
-    """
-    dataset = _read(data, name, pixels=False)
-
-    def text(keyword: str) -> str:
-        return " ".join(str(dataset.get(keyword, "") or "").split())
-
-    maker, model = text("Manufacturer"), text("ManufacturerModelName")
-    scanner = model if maker.lower() in model.lower() else f"{maker} {model}".strip()
-    facts = {"sex": text("PatientSex"), "age": text("PatientAge"), "scanner": scanner}
-    return {key: value for key, value in facts.items() if value}
-
-
-def _read(data: bytes, name: str, *, pixels: bool) -> Any:
+def _read(stream: IO[bytes], name: str, *, pixels: bool) -> Any:
     pydicom = require("pydicom", extra="dicom")
     # Inflating is done whole by the reader, so a small deflated file could fill the memory.
-    if _DEFLATED in data[:2048]:
+    beginning = stream.read(2048)
+    if _DEFLATED in beginning:
         raise ImageError(f"{name}: is a deflated DICOM file; rewrite it with another transfer syntax")
+    stream.seek(0)
     try:
-        return pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=beginning[128:132] != b"DICM")
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            is_implicit, is_little = dataset.original_encoding
+            syntax = "1.2.840.10008.1.2" + ("" if is_implicit else ".1" if is_little else ".2")
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+        return dataset
     except Exception as error:  # malformed files raise anything in pydicom
         raise ImageError(f"{name}: is no readable DICOM file, or truncated: {error}") from error
 
@@ -108,32 +112,90 @@ def _stored_values(dataset: Any, name: str) -> npt.NDArray[Any]:
     """The decoded stored values (height, width), of an integer type."""
     if "PixelData" not in dataset:
         raise ImageError(f"{name}: has no image in it (no PixelData)")
-    if "PhotometricInterpretation" not in dataset:
-        dataset.PhotometricInterpretation = "MONOCHROME2"
-    if "BitsStored" not in dataset:
-        dataset.BitsStored = dataset.get("BitsAllocated", 16)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not _is_decodable(syntax):
+        require("gdcm", extra="dicom")
+        raise ImageError(
+            f"{name}: its transfer syntax ({syntax.name}) cannot be read; rewrite it uncompressed (Explicit VR Little "
+            "Endian)"
+        )
     try:
+        _complete(dataset)
+        if str(syntax) in _ENDS_WITH_MARKER and not _ends(dataset):
+            raise ValueError("the JPEG stream does not reach its end marker")
         stored = np.asarray(dataset.pixel_array)
     except Exception as error:  # the decoders behind pydicom raise anything on damaged pixels
-        if "gdcm" in str(error).lower() and "install" in str(error).lower():
-            require("gdcm", extra="dicom")
-        raise ImageError(f"{name}: its pixels cannot be decoded, they are truncated or damaged: {error}") from error
+        told = " ".join(str(error).split())
+        raise ImageError(f"{name}: its pixels cannot be decoded, they are truncated or damaged: {told}") from error
     if stored.ndim != 2:
         raise ImageError(f"{name}: its pixels have shape {stored.shape}; one gray image is expected")
     return stored
 
 
-def _shown(dataset: Any, stored: npt.NDArray[Any]) -> Pixels:
+def _is_decodable(syntax: Any) -> bool:
+    pixels = require("pydicom.pixels", extra="dicom")
+    try:
+        return bool(pixels.get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _complete(dataset: Any) -> None:
+    """Fill in what old files leave out, and move values that do not lie in the lowest bits there."""
+    for keyword, value in (("PhotometricInterpretation", "MONOCHROME2"), ("SamplesPerPixel", 1)):
+        if dataset.get(keyword) in (None, ""):
+            setattr(dataset, keyword, value)
+    is_native = not dataset.file_meta.TransferSyntaxUID.is_compressed
+    if dataset.get("BitsAllocated") is None:
+        num_pixels = max(1, int(dataset.Rows) * int(dataset.Columns))
+        dataset.BitsAllocated = 8 if is_native and len(dataset.PixelData) < 2 * num_pixels else 16
+    if dataset.get("BitsStored") is None:
+        dataset.BitsStored = dataset.BitsAllocated
+    if dataset.get("PixelRepresentation") is None:
+        dataset.PixelRepresentation = 0
+    unused = int(_number(dataset, "HighBit", dataset.BitsStored - 1)) + 1 - dataset.BitsStored
+    if is_native and dataset.BitsAllocated == 16 and 0 < unused <= 16 - dataset.BitsStored:
+        order = "<u2" if dataset.original_encoding[1] else ">u2"
+        data = dataset.PixelData[: len(dataset.PixelData) // 2 * 2]
+        dataset.PixelData = (np.frombuffer(data, order) >> unused).astype(order).tobytes()
+
+
+def _ends(dataset: Any) -> bool:
+    """Whether a JPEG stream ends with its marker; the decoder for 12 and 16 bits makes up what is missing, silently."""
+    encaps = require("pydicom.encaps", extra="dicom")
+    frame: bytes = next(encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    return frame.rstrip(b"\0").endswith(b"\xff\xd9")
+
+
+def _shown(dataset: Any, stored: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> Pixels:
+    """Display values before inversion; ``inside``: where the image is not padded."""
     bits = int(_number(dataset, "BitsStored", 16))
     signed = bool(_number(dataset, "PixelRepresentation", 0))
     values = _modality_values(dataset, stored)
-    windowed = _windowed(dataset, values)
+    windowed = _windowed(dataset, values, inside)
     if windowed is not None:
         return windowed
     if bits <= 8 and not signed and values is stored:
-        return np.asarray(stored.clip(0, 2**bits - 1) * (255 // (2**bits - 1)), dtype=np.uint8)
-    low, high = _range(dataset, stored, values)
-    return _stretch(values, low, high)
+        largest = 2**bits - 1
+        return np.asarray(np.rint(stored.clip(0, largest) * (255 / largest)), dtype=np.uint8)
+    return _stretch(values, float(values[inside].min()), float(values[inside].max()))
+
+
+def _padding(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where the header says that there is no image (PS3.3 C.7.5.1.1.2), which is shown black; nowhere if that is all.
+
+    The value, or all from the value to the limit, whichever is larger. Both are met with the wrong sign.
+    """
+    ends = [_number(dataset, keyword, None) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] is None:
+        return np.zeros(stored.shape, dtype=bool)
+    full = 2 ** (8 * stored.dtype.itemsize)
+    limits = np.iinfo(stored.dtype)
+    known = [
+        end - full if end > limits.max else end + full if end < limits.min else end for end in ends if end is not None
+    ]
+    padded = np.asarray((stored >= min(known)) & (stored <= max(known)))
+    return np.zeros_like(padded) if padded.all() else padded
 
 
 def _modality_values(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -168,37 +230,30 @@ def _looked_up(table: Any, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.flo
     return entries.astype(np.float64)[place], full_scale
 
 
-def _windowed(dataset: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.uint16] | None:
+def _windowed(dataset: Any, values: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16] | None:
     """Values through the first VOI lookup table or window; None where there is none that leaves a picture."""
     table = dataset.get("VOILUTSequence")
     if table:
         looked_up, full_scale = _looked_up(table[0], values)
-        return _if_picture(_stretch(looked_up, 0, full_scale))
+        return _if_picture(_stretch(looked_up, 0, full_scale), inside)
     center, width = _number(dataset, "WindowCenter", None), _number(dataset, "WindowWidth", None)
-    if center is None or width is None or not np.isfinite([center, width]).all() or width < 1:
+    if center is None or width is None or not np.isfinite([center, width]).all() or width <= 0:
         return None
     function = str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR").strip().upper()
     floats = values.astype(np.float64)
     if function == "SIGMOID":
         unit = 1 / (1 + np.exp(np.clip(-4 * (floats - center) / width, -60, 60)))
-    elif function == "LINEAR_EXACT":
+    elif function == "LINEAR_EXACT" or width < 1:
+        # LINEAR is defined from a width of 1 on; narrower ones are met on rescaled values (optical density).
         unit = (floats - center) / width + 0.5
     else:
         unit = (floats - (center - 0.5)) / max(width - 1, 1e-6) + 0.5
-    return _if_picture(_stretch(unit, 0, 1))
+    return _if_picture(_stretch(unit, 0, 1), inside)
 
 
-def _if_picture(shown: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16] | None:
+def _if_picture(shown: npt.NDArray[np.uint16], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16] | None:
     """None for a window that lies beside the values, so that everything would be one shade."""
-    return shown if int(shown.min()) != int(shown.max()) else None
-
-
-def _range(dataset: Any, stored: npt.NDArray[Any], values: npt.NDArray[Any]) -> tuple[float, float]:
-    """Smallest and largest value, without the value that pads the image where the header names one."""
-    padding = _number(dataset, "PixelPaddingValue", None)
-    inside = values[stored != padding] if padding is not None else values
-    inside = inside if inside.size else values
-    return float(inside.min()), float(inside.max())
+    return shown if int(shown[inside].min()) != int(shown[inside].max()) else None
 
 
 def _stretch(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint16]:

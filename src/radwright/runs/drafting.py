@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from radwright.config import apply_overrides
-from radwright.data.images import find_studies
+from radwright.data.images import LooseStudies, find_studies
 from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.decoding.config import DecodingConfig
 from radwright.errors import ConfigError
@@ -122,6 +122,9 @@ def read_beginnings(path: Path) -> dict[str, str]:
 class StoredStudies(Sequence[Study]):
     """Some studies of a prepared store, read when asked for."""
 
+    notes: tuple[str, ...] = ()
+    """What a person must know of them, as for ``LooseStudies``: nothing, ``prepare`` has told it."""
+
     def __init__(self, store: PreparedStore, indices: Sequence[int]) -> None:
         self.store, self.indices = store, indices
 
@@ -136,7 +139,7 @@ class StoredStudies(Sequence[Study]):
 
 def find_inputs(
     inputs: Sequence[Path], *, split: str | None = None, limit: int | None = None, together: bool = False
-) -> Sequence[Study]:
+) -> StoredStudies | LooseStudies:
     """The studies that ``generate`` is asked for: a prepared store's, or those of loose images.
 
     Raises:
@@ -153,7 +156,8 @@ def find_inputs(
         return StoredStudies(store, store.indices(split)[:limit])
     if split is not None:
         raise ConfigError(f"--split {split}: only a prepared store has splits, {inputs[0]} is none")
-    return find_studies(inputs, together=together)[:limit]
+    found: LooseStudies = find_studies(inputs, together=together)[:limit]
+    return found
 
 
 def find_reports(inputs: Sequence[Path]) -> dict[str, str]:

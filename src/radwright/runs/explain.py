@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from radwright.data.files import prepare_outputs
-from radwright.data.images import find_studies
+from radwright.data.images import NOTES, find_studies
 from radwright.data.loading import choose_views
 from radwright.data.store import HEADER, PreparedStore
 from radwright.errors import ConfigError, OutputError, StudyError, near
@@ -99,8 +99,8 @@ def find_study(inputs: Sequence[Path], study_id: str | None) -> Study:
     are_images = all(not path.is_dir() and path.suffix.lower() != ".zip" for path in inputs)
     studies = find_studies(inputs, together=are_images)
     if are_images and study_id is None:
-        return studies[0]
-    return studies[_chosen([study.study_id for study in studies], study_id, str(inputs[0]))]
+        return studies.study(0)
+    return studies.study(_chosen(studies.study_ids, study_id, str(inputs[0])))
 
 
 def _chosen(names: Sequence[str], study_id: str | None, where: str) -> int:
@@ -172,6 +172,7 @@ def explain_study(
         "occlusion": explainer.occlusion.plain(),
     }
     notes = [] if outcome.report.finished else ["The draft reached the length limit without ending by itself."]
+    notes += study.extra.get(NOTES, ())
     if left_out:
         notes.append(told_left_out(read, left_out))
     if config.model.get("guidance"):
