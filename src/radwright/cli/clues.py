@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def clues(
     checkpoint: Path = typer.Argument(..., help="Checkpoint directory (RUN/best, RUN/stages/alignment/best)."),
     inputs: list[Path] = typer.Argument(
-        ..., metavar="IMAGE...", help="Image files, folders, zip archives, or one prepared store."
+        ..., metavar="IMAGE...", help="Images (PNG, JPEG, DICOM), folders, zip archives, or one prepared store."
     ),
     bank: Path | None = typer.Option(None, "--bank", metavar="FILE.yaml", help="Perceive these diseases instead."),
     split: str | None = typer.Option(None, help="Split of a prepared store: train, tune, val or test."),

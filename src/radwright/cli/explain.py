@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def explain(
     checkpoint: Path = typer.Argument(..., help="Checkpoint directory (RUN/best)."),
     inputs: list[Path] = typer.Argument(
-        ..., metavar="STUDY...", help="Image files (views of one study), a folder, a zip archive, or a prepared store."
+        ...,
+        metavar="STUDY...",
+        help="Images (PNG, JPEG, DICOM; views of one study), a folder, a zip archive, or a prepared store.",
     ),
     out: Path = typer.Option(..., "--out", metavar="PAGE.html", help="Page to write."),
     replace: bool = typer.Option(

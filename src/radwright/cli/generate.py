@@ -14,7 +14,7 @@ import typer
 def generate(
     checkpoint: Path = typer.Argument(..., help="Checkpoint directory (RUN/best)."),
     inputs: list[Path] = typer.Argument(
-        ..., metavar="INPUT...", help="Image files, folders, zip archives, or one prepared store."
+        ..., metavar="INPUT...", help="Images (PNG, JPEG, DICOM), folders, zip archives, or one prepared store."
     ),
     out: Path = typer.Option(..., "--out", help="JSONL file to write: one line per study."),
     split: str | None = typer.Option(None, help="Split of a prepared store: train, tune, val or test."),

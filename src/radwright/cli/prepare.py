@@ -118,6 +118,13 @@ def _print_summary(out: Path, summary: Mapping[str, Any]) -> None:
     if summary["views_left_out"]:
         images = _count(summary["views_left_out"], "known bad image", "known bad images")
         console.print(f"{images} left out, study by study in {out / 'skipped.jsonl'}", highlight=False)
+    if summary.get("burned_in"):
+        studies = _count(summary["burned_in"], "study has", "studies have")
+        console.print(
+            f"note: {studies} text written into the pixels (BurnedInAnnotation is YES): it may name the patient, and "
+            "the network sees it",
+            highlight=False,
+        )
     if summary["skipped"]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in summary["skipped_by_kind"].items())
         skipped = _count(summary["skipped"], "study", "studies")

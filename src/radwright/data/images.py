@@ -20,7 +20,8 @@ from radwright.imaging.dicom_tags import DicomHeader
 from radwright.imaging.positions import SEEN_AT, image_position
 from radwright.types import ImageFile, ImageOnDisk, Study, View
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
+_PICTURES = frozenset({".png", ".jpg", ".jpeg"})
+SUFFIXES = _PICTURES | {".dcm", ".dicom"}
 """File names taken from folders and archives, besides DICOM files of any name, which are told by their first bytes; a
 file named on the command line is taken whatever its name."""
 NOTES = "reading_notes"
@@ -138,12 +139,14 @@ def _studies_at(path: Path) -> list[Study]:
         return [_study(_stem(place), [_File(place, ImageOnDisk(path), _header(lambda: path.open("rb"), path.name)[1])])]
     try:
         with zipfile.ZipFile(path) as archive:
-            members = sorted(
-                info.filename
-                for info in archive.infolist()
-                if not info.is_dir() and (info.file_size <= MAX_FILE_BYTES or _has_suffix(info.filename))
-            )
-            return _found(path, members, lambda name: ZippedImage(path, name), archive.open)
+            members = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
+
+            def opened(name: str) -> IO[bytes]:
+                if members[name] > MAX_FILE_BYTES:
+                    raise OSError("too large; whoever loads it says so")
+                return archive.open(name)
+
+            return _found(path, sorted(members), lambda name: ZippedImage(path, name), opened)
     except (zipfile.BadZipFile, OSError) as error:
         raise SourceError(f"{path}: is no readable zip archive: {error}") from error
 
@@ -158,7 +161,8 @@ def _found(
         place = PurePosixPath(name)
         if place.name.startswith(".") or "__MACOSX" in place.parts:
             continue
-        signed, header = _header(functools.partial(opened, name), name)
+        is_picture = place.suffix.lower() in _PICTURES
+        signed, header = (False, None) if is_picture else _header(functools.partial(opened, name), name)
         if header is not None and header.no_image:
             no_images[header.no_image.partition(";")[0]] += 1
         elif signed or _has_suffix(name):

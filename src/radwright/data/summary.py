@@ -45,15 +45,17 @@ def summarise(store: PreparedStore, target: Target, skipped: Sequence[tuple[str,
         skipped: (study_id, kind, reason) of the studies that were left out.
 
     Returns:
-        Plain values: studies, how many of them have both halves or one only, views, skipped (by kind), and per split
+        Plain values: studies, how many of them have both halves or one only, views, how many studies have text written
+        into their pixels (by the fact ``burned_in`` of DICOM files), skipped (by kind), and per split
         studies, patients, views, reports' lengths in words, and how many reports occur word for word (after cleaning)
         in train.
     """
     tallies = {name: _Tally() for name in SPLITS}
-    left_out = 0
+    left_out = burned_in = 0
     for study, positions in zip(_texts(store), store.positions, strict=True):
         tallies[study.split or "test"].add(study, len(positions), report_text(study, target))
         left_out += len(study.extra.get("views_left_out", ()))
+        burned_in += study.extra.get("burned_in") == "YES"
     train = set(tallies["train"].digests)
     positions_of = Counter(position for positions in store.positions for position in positions)
     halves = sum((tally.halves for tally in tallies.values()), Counter[str]())
@@ -63,6 +65,7 @@ def summarise(store: PreparedStore, target: Target, skipped: Sequence[tuple[str,
         "views": sum(positions_of.values()),
         "views_by_position": dict(sorted(positions_of.items())),
         "views_left_out": left_out,
+        "burned_in": burned_in,
         "skipped": len(skipped),
         "skipped_by_kind": dict(Counter(kind for _, kind, _ in skipped).most_common()),
         "splits": {name: tally.plain(train, name) for name, tally in tallies.items() if tally.num_studies},
