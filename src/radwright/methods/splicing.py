@@ -36,7 +36,8 @@ class Splicer:
     findings that a sentence names, whether it asserts or denies them; where it names none, its words. Rare words are no
     topic: such a sentence goes with those after it, and as the drawn one it stays behind its own beginning.
 
-    Holds the token ids of all reports.
+    Holds the token ids of all different reports. Each is drawn alike, however often it was written: what counts is that
+    the beginning knows nothing of the sentence.
 
     Args:
         reports: the train reports, without BOS and EOS; those without a sentence are passed over.

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from radwright.data.files import output_errors
+from radwright.data.files import output_errors, write_text
 from radwright.data.store import REPORTS, PreparedStore
 from radwright.errors import OutputError, ScoringError, TrainingError
 from radwright.evaluation.conventions import find_convention
@@ -32,7 +32,7 @@ from radwright.runs.ablation_recipes import (
 )
 from radwright.runs.ablation_table import BASELINE, WITHOUT_RADCARE, Row, Table, write_table
 from radwright.runs.commands import run_command
-from radwright.runs.finished import fingerprint, finished_stages, in_words, keep_drafts_of, write_text
+from radwright.runs.finished import fingerprint, finished_stages, in_words, keep_drafts_of
 from radwright.runs.preflight import check_recipe
 from radwright.runs.provenance import provenance
 from radwright.runs.recipe import Recipe

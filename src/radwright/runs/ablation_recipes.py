@@ -12,9 +12,9 @@ import yaml
 from pydantic import Field
 
 from radwright.config import Config, apply_overrides, read_yaml
+from radwright.data.files import write_text
 from radwright.errors import ConfigError, near
 from radwright.runs.commands import as_typed
-from radwright.runs.finished import write_text
 from radwright.runs.preflight import stage_objective
 from radwright.runs.recipe import Recipe, StageConfig
 from radwright.runs.training import BEST, STAGES

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from radwright.data.files import write_text
 from radwright.evaluation.page.charts import Lane
 from radwright.evaluation.page.sections import WARNING
 from radwright.evaluation.page.systems import Comparison, Group, render_comparison
 from radwright.runs.ablation_recipes import KINDS, System
-from radwright.runs.finished import write_text
 
 BASELINE, WITHOUT_RADCARE = "baseline_from_scratch", "without_radcare"
 """What a system is compared with, beside the trivial baselines."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from radwright.data.files import atomic_file, output_errors
+from radwright.data.files import output_errors, write_text
 from radwright.runs.recipe import Recipe
 from radwright.runs.training import RECIPE_FILE, STAGES
 from radwright.training.loop import FINAL
@@ -59,18 +59,6 @@ def keep_drafts_of(checkpoint: Path, drafts: Path) -> None:
     for old in (drafts, drafts.with_name(drafts.name + ".partial")):
         old.unlink(missing_ok=True)
     write_text(origin, weights + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file; folders above it are made.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode())
 
 
 def in_words(seconds: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from radwright.data.degraded import NAMES, Condition, degrade_study, parse_conditions
-from radwright.data.files import atomic_file, output_errors, read_lines, write_lines
+from radwright.data.files import output_errors, read_lines, write_lines, write_text
 from radwright.data.store import REPORTS, PreparedStore
 from radwright.errors import ConfigError, OutputError, StudyError
 from radwright.evaluation.clue_labels import ClueLabels, labels_of_file, labels_of_reports
@@ -159,14 +159,14 @@ def run_robustness(request: RobustnessRequest, *, show_progress: ShowProgress) -
             notes=(*trial.notes(scored), _NOT_CORRECTED),
         )
         write_json(request.out / CARD, card.plain())
-        _write(request.out / TABLE, card_markdown(card))
+        write_text(request.out / TABLE, card_markdown(card))
         page = RobustnessPage(card, trial.examples(conditions), _made(job, predictor))
         write_robustness_page(request.out / PAGE, page)
         if request.into_card:
             path = request.checkpoint / MODEL_CARD
             with output_errors(path):
                 text = path.read_text(encoding="utf-8") if path.exists() else ""
-            _write(path, put_section(text, SECTION, card_summary(card)))
+            write_text(path, put_section(text, SECTION, card_summary(card)))
     return RobustnessResult(request.out / PAGE, card, trial.num_resumed)
 
 
@@ -421,8 +421,3 @@ def _made(job: _Job, predictor: Predictor) -> dict[str, str]:
         "version": f"{made['radwright']} ({made['commit'] or 'no commit'}), torch {made['torch']}",
     }
     return {name: text for name, text in facts.items() if text}
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_file(path) as file:
-        file.write(text.encode())

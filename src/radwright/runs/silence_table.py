@@ -16,7 +16,7 @@ from pydantic import Field
 
 from radwright.config import Config
 from radwright.data.degraded import Condition, degrade_study, parse_conditions
-from radwright.data.files import output_errors
+from radwright.data.files import output_errors, write_text
 from radwright.data.prepare import PrepareConfig, prepare
 from radwright.data.sources.base import StudyReference
 from radwright.data.sources.phantom import DEFAULT, PhantomSource
@@ -29,7 +29,7 @@ from radwright.runs.calibration import CalibrationRequest, CalibrationResult, ru
 from radwright.runs.commands import run_command
 from radwright.runs.drafting import ShowProgress
 from radwright.runs.evidence import QUICKSTART, phantom_of
-from radwright.runs.finished import fingerprint, write_text
+from radwright.runs.finished import fingerprint
 from radwright.runs.outputs import write_json
 from radwright.runs.provenance import provenance
 from radwright.runs.training import BEST

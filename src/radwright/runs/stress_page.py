@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from radwright.data.files import write_text
 from radwright.evaluation.bootstrap import Interval
 from radwright.evaluation.page.charts import Lane, Series
 from radwright.evaluation.page.html import tag
 from radwright.evaluation.page.systems import Comparison, Group, render_comparison
-from radwright.runs.finished import write_text
 from radwright.runs.outputs import write_json
 from radwright.runs.stress_recipe import Scenario
 from radwright.runs.stress_table import (

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from radwright.config import Config, apply_overrides, read_yaml
+from radwright.data.files import write_text
 from radwright.data.phantom import PhantomConfig, draw_elements
 from radwright.data.phantom.lexicon import PHRASE_WORDS
 from radwright.data.phantom.settings import Confounder
@@ -20,7 +21,6 @@ from radwright.errors import ConfigError, near
 from radwright.evaluation.stress import SETS
 from radwright.runs.clue_policies import POLICIES
 from radwright.runs.commands import as_typed
-from radwright.runs.finished import write_text
 from radwright.runs.recipe import Recipe
 from radwright.runs.training import BEST
 from radwright.types import Split

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from radwright.data.files import atomic_file, output_errors
+from radwright.data.files import write_text
 from radwright.evaluation.bootstrap import Interval
 from radwright.evaluation.clues import ClueEvaluation, DiseaseScores
 from radwright.evaluation.page.charts import Lane, dot_plot, nice_ticks
@@ -48,11 +48,7 @@ def write_clue_page(path: Path, page: CluePage) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    text = render_clue_page(page)
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_text(path, render_clue_page(page))
 
 
 def render_clue_page(page: CluePage) -> str:

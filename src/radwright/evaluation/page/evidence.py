@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from radwright.data.files import atomic_file, output_errors
+from radwright.data.files import output_errors, write_text
 from radwright.evaluation.page.content import PageView
 from radwright.evaluation.page.html import Html, join, number, tag
 from radwright.evaluation.page.images import data_uri
@@ -109,11 +109,7 @@ def write_evidence_page(path: Path, page: EvidencePage) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    text = render_evidence_page(page)
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_text(path, render_evidence_page(page))
 
 
 def is_evidence_page(path: Path) -> bool:

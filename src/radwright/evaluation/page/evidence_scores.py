@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from radwright.data.files import atomic_file, output_errors
+from radwright.data.files import write_text
 from radwright.evaluation.bootstrap import Interval
 from radwright.evaluation.evidence import CONTROLS, MAP_NAMES, MEASURE_NAMES, EvidenceEvaluation
 from radwright.evaluation.page.charts import Lane, Series, dot_plot, series_plot
@@ -79,11 +79,7 @@ def write_evidence_scores_page(path: Path, page: EvidenceScoresPage) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    text = render_evidence_scores_page(page)
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_text(path, render_evidence_scores_page(page))
 
 
 def render_evidence_scores_page(page: EvidenceScoresPage) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from radwright.data.files import atomic_file, output_errors
+from radwright.data.files import write_text
 from radwright.errors import ImageError
 from radwright.evaluation.bootstrap import Interval
 from radwright.evaluation.outside import OutsideScores, Share
@@ -61,11 +61,7 @@ def write_robustness_page(path: Path, page: RobustnessPage) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    text = render_robustness_page(page)
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_text(path, render_robustness_page(page))
 
 
 def render_robustness_page(page: RobustnessPage) -> str:

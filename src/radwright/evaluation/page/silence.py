@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from radwright.data.files import atomic_file, output_errors
+from radwright.data.files import write_text
 from radwright.evaluation.page.charts import nice_ticks
 from radwright.evaluation.page.html import Html, join, number, tag
 from radwright.evaluation.page.sections import definitions, figure, numbers_table
@@ -96,11 +96,7 @@ def write_silence_page(path: Path, page: SilencePage) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    text = render_silence_page(page)
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_text(path, render_silence_page(page))
 
 
 def render_silence_page(page: SilencePage) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
-from radwright.data.files import atomic_file, output_errors
+from radwright.data.files import write_text
 from radwright.errors import ScoringError
 from radwright.evaluation.page.content import Page
 from radwright.evaluation.page.faithfulness import clues_section, oracle_alarm
@@ -37,11 +37,7 @@ def write_page(path: Path, page: Page) -> None:
         ScoringError: a study is given twice.
         OutputError: the file cannot be written.
     """
-    text = render_page(page)
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_text(path, render_page(page))
 
 
 def render_page(page: Page) -> str:
