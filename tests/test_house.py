@@ -22,7 +22,8 @@ GROUPS = (
     {"methods"},
     {"inference"},
     {"training", "evidence", "evaluation"},
-    {"runs", "scale", "serving"},
+    {"runs"},
+    {"scale", "serving"},
     {"cli"},
 )
 LEVEL = {room: level for level, rooms in enumerate(GROUPS) for room in rooms}
