@@ -35,7 +35,7 @@ ENTRANCES = {
     "transformers": {"nn/huggingface.py"},
     "peft": {"nn/language.py"},
     "tokenizers": {"text/subwords.py"},
-    "pydicom": {"imaging/dicom.py"},
+    "pydicom": {"imaging/dicom.py", "serving/out/sr.py"},
     "gdcm": {"imaging/dicom.py"},
     "pyarrow": {"data/store.py"},
     "sacrebleu": {"metrics/chrf.py"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 # What reports call a section -> ours; "" ends a section without starting one of ours.
 _HEADINGS = {
@@ -78,16 +79,42 @@ def split_sections(report: str) -> dict[str, str]:
     Returns:
         Section name -> text with runs of white space as one space; only the sections that the report has.
     """
+    sections: dict[str, str] = {}
+    for heading, section, text in cut_sections(report):
+        if heading and section and (text or section not in sections):
+            sections[section] = " ".join(text.split())
+    return sections
+
+
+class Section(NamedTuple):
+    """One section of a report, as it stands there.
+
+    Attributes:
+        heading: as written, without its colon; empty for what stands before the first one.
+        name: ``findings``, ``impression`` ...; empty for a heading that starts none of ours, and before the first.
+        text: what stands under it, its lines kept, without the white space around it.
+    """
+
+    heading: str
+    name: str
+    text: str
+
+
+def cut_sections(report: str) -> list[Section]:
+    """A report at the headings that ``split_sections`` knows, in order and with nothing left out.
+
+    Returns:
+        The sections; what stands before the first heading only where there is any.
+    """
     marks = []
     for match in _HEADING.finditer(report):
         words = " ".join(match.group(1).split())
         section = _HEADINGS.get(words.upper())
         if section is not None and (match.group(2) == ":" or words.isupper()):
-            marks.append((match.start(), match.end(), section))
-    sections: dict[str, str] = {}
-    ends = [start for start, _, _ in marks[1:]] + [len(report)]
-    for (_, start, section), end in zip(marks, ends, strict=False):  # no heading, no section
-        text = " ".join(report[start:end].split())
-        if section and (text or section not in sections):
-            sections[section] = text
+            marks.append((match.start(), match.end(), words, section))
+    ends = [start for start, *_ in marks] + [len(report)]
+    before = report[: ends[0]].strip()
+    sections = [Section("", "", before)] if before else []
+    for (_, start, words, section), end in zip(marks, ends[1:], strict=True):
+        sections.append(Section(words, section, report[start:end].strip()))
     return sections
