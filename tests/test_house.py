@@ -37,6 +37,7 @@ ENTRANCES = {
     "tokenizers": {"text/subwords.py"},
     "pydicom": {"imaging/dicom.py", "serving/out/sr.py"},
     "gdcm": {"imaging/dicom.py"},
+    "fhir": {"serving/out/fhir.py"},
     "pyarrow": {"data/store.py"},
     "sacrebleu": {"metrics/chrf.py"},
     "snowballstemmer": {"metrics/meteor.py"},
