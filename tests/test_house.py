@@ -135,6 +135,7 @@ def test_no_forbidden_library_anywhere() -> None:
         ["compare", "--help"],
         ["robustness", "--help"],
         ["stress", "--help"],
+        ["check-privacy", "--help"],
         ["demo", "--help"],
     ],
 )

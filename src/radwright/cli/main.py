@@ -49,6 +49,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "radwright.cli.stress:stress",
         "Plant confounders in synthetic radiographs and measure which systems fall for them.",
     ),
+    "check-privacy": (
+        "radwright.cli.check_privacy:check_privacy",
+        "See which tags of DICOM files still identify the patient, and which files have text in their pixels.",
+    ),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""

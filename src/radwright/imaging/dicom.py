@@ -90,6 +90,16 @@ def read_dicom_header(stream: IO[bytes], *, name: str) -> DicomHeader:
     return header_of(_read(stream, name, pixels=False))
 
 
+def read_dicom_tags(stream: IO[bytes], *, name: str) -> Any:
+    """The tags themselves, as pydicom reads them, up to the pixels.
+
+    Raises:
+        ImageError: damaged.
+        MissingExtraError: the ``dicom`` extra is not installed.
+    """
+    return _read(stream, name, pixels=False)
+
+
 def _read(stream: IO[bytes], name: str, *, pixels: bool) -> Any:
     pydicom = require("pydicom", extra="dicom")
     # Inflating is done whole by the reader, so a small deflated file could fill the memory.
