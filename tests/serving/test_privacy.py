@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from radwright.cli.main import main
-from radwright.errors import SourceError
+from radwright.errors import SourceError, StudyError
 from radwright.imaging.dicom import read_dicom_tags
 from radwright.serving.privacy import burned_in, identifying_tags, profile
 from radwright.serving.privacy_files import check_files
@@ -144,6 +144,16 @@ def test_files_of_a_folder_and_of_a_zip(folder: Path, tmp_path: Path) -> None:
         writer.write(folder / "other.dcm", "a/other.dcm")
     (zipped,) = check_files([archive])
     assert zipped.burned_in == "yes"
+
+
+def test_what_cannot_be_read_is_no_clean_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: Any, **__: Any) -> bytes:
+        raise StudyError("larger than allowed")
+
+    monkeypatch.setattr("radwright.data.sources.tree.FolderTree.read", too_large)
+    found = list(check_files([folder]))
+    assert {file.error for file in found} == {"larger than allowed"}
+    assert not any(file.is_clean for file in found)
 
 
 def test_command_says_what_it_found_and_nothing_of_the_values(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -253,6 +253,12 @@ def test_an_organization_that_is_not_known_is_not_made_up(tmp_path: Path) -> Non
     assert complaints(data, tmp_path) == []
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_uids_of_the_images_are_met_even_where_they_are_odd() -> None:
+    dataset = read(structured_report(reported(study_uid="1.02.3")))
+    assert dataset.StudyInstanceUID == "1.02.3"
+
+
 def test_odd_dates_are_left_out() -> None:
     dataset = read(
         structured_report(reported(birth_date="1950.02.03", study_date="20261341", study_time="25", sex="?"))

@@ -59,6 +59,8 @@ def check_files(paths: Sequence[Path]) -> Iterator[CheckedFile]:
     numbers: dict[str, int] = {}
     for name, below, data in _dicom_files(paths):
         try:
+            if isinstance(data, StudyError):
+                raise data
             dataset = read_dicom_tags(io.BytesIO(data), name=name)
         except StudyError as error:
             yield CheckedFile(name, 0, error=str(error))
@@ -73,8 +75,8 @@ def check_files(paths: Sequence[Path]) -> Iterator[CheckedFile]:
         )
 
 
-def _dicom_files(paths: Sequence[Path]) -> Iterator[tuple[str, str, bytes]]:
-    """Each file's name, what of it came with the file (not the folder that the user keeps it in), and its bytes."""
+def _dicom_files(paths: Sequence[Path]) -> Iterator[tuple[str, str, bytes | StudyError]]:
+    """Each file's name, what of it came with the file (not where the user keeps it), and its bytes or why there are none."""
     found = 0
     for path in paths:
         if path.is_file() and not path.name.lower().endswith(_ARCHIVES):
@@ -86,8 +88,12 @@ def _dicom_files(paths: Sequence[Path]) -> Iterator[tuple[str, str, bytes]]:
             continue
         tree = open_tree(path)
         for name in tree.names():
-            data = tree.read(name)
-            if is_dicom(data[:_BEGINNING]):
+            data: bytes | StudyError
+            try:
+                data = tree.read(name)
+            except StudyError as error:  # too large, or damaged in its archive: it may be DICOM
+                data = error
+            if isinstance(data, StudyError) or is_dicom(data[:_BEGINNING]):
                 found += 1
                 yield str(path / name), f"{path.name}/{name}", data
     if not found:

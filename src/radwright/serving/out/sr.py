@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,9 @@ from radwright.serving.out import values
 from radwright.serving.out.codes import PROCESSING, Code
 from radwright.serving.out.content import MANUFACTURER, UNREAD, ImageReference, Item, content_of, image_references
 from radwright.serving.records import LABEL, ModelIdentity, ReportedStudy, Signature
+
+# Values are held to DICOM's rules before they come here; what pydicom still finds odd is the images' own (UIDs).
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
 
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
