@@ -127,6 +127,8 @@ def test_a_conclusion_is_given_only_where_the_text_has_one() -> None:
     assert "conclusion" not in report_of(bundle_of(reported()))
     with_one = report_of(bundle_of(reported("FINDINGS: Clear.\nIMPRESSION: 1. Normal.\n2. No change.")))
     assert with_one["conclusion"] == "1. Normal.\n2. No change."
+    unsigned = report_of(bundle_of(reported("IMPRESSION: Normal.", signed=False)))
+    assert unsigned["conclusion"] == f"{LABEL}: Normal."
 
 
 def test_images_patient_and_network() -> None:

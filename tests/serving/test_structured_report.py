@@ -126,6 +126,8 @@ def test_unsigned_says_so_before_anything_else() -> None:
     assert dataset.CompletionFlagDescription.startswith(LABEL)
     assert texts(dataset)[0].startswith(LABEL)
     assert sections(dataset)["Findings"][0] == LABEL
+    headed = sections(read(structured_report(reported("FINDINGS: Clear.\nIMPRESSION: Normal.", signed=False))))
+    assert (headed["Findings"], headed["Impressions"]) == ([LABEL, "Clear."], [LABEL, "Normal."])
     people = [item for item in walk(dataset) if item.ValueType == "PNAME"]
     assert people == []
 

@@ -90,8 +90,8 @@ def image_references(reported: ReportedStudy) -> list[ImageReference]:
 def content_of(reported: ReportedStudy) -> Item:
     """The tree: language, observers, study, procedure, indication, then the report's own sections.
 
-    Of an unsigned text the label comes first, above all sections and again in the findings, for readers that show
-    those alone. A text without headings is all findings; one item per sentence.
+    Of an unsigned text the label comes first, above all sections and again in each of the report's own, for readers
+    that show one alone. A text without headings is all findings; one item per sentence.
 
     Raises:
         OutputError: as ``check``, or a field cannot be kept.
@@ -166,10 +166,13 @@ def _report(reported: ReportedStudy) -> list[Item]:
         findings = []
         sections.insert(0, (codes.FINDINGS, findings))
     if findings is not None:
+        if not (block(reported.text) or reported.signature):
+            findings.append(_text(codes.COMMENT, NO_TEXT))
         findings += images
-        if reported.signature is None:
-            label = [LABEL] if block(reported.text) else [LABEL, NO_TEXT]
-            findings[:0] = [_text(codes.COMMENT, text) for text in label]
+    if reported.signature is None:
+        for container, texts in sections:
+            if container is not None:
+                texts.insert(0, _text(codes.COMMENT, LABEL))
     items: list[Item] = []
     for container, texts in sections:
         items += texts if container is None else [_section(container, texts)]

@@ -123,7 +123,7 @@ def _report(reported: ReportedStudy, known: dict[str, Resource], results: list[s
         "issued": written,
         "result": [{"reference": place} for place in results],
         "imagingStudy": [known["images"]] if "images" in known else None,
-        "conclusion": _conclusion(reported.text),
+        "conclusion": _conclusion(reported),
         "presentedForm": [form],
     }
     if signature is not None:
@@ -137,9 +137,11 @@ def _report(reported: ReportedStudy, known: dict[str, Resource], results: list[s
     return report
 
 
-def _conclusion(text: str) -> str:
-    """What the text itself calls its impression or conclusion; empty where it has none."""
-    return "\n".join(section.text for section in cut_sections(block(text)) if section.name == "impression").strip()
+def _conclusion(reported: ReportedStudy) -> str:
+    """What the text itself calls its impression or conclusion, labelled where nobody has signed; empty without one."""
+    sections = cut_sections(block(reported.text))
+    text = "\n".join(section.text for section in sections if section.name == "impression").strip()
+    return text if reported.signature or not text else f"{LABEL}: {text}"
 
 
 def _observation(said: SaidFinding, reported: ReportedStudy, known: dict[str, Resource]) -> Resource:
