@@ -128,6 +128,10 @@ def test_unsigned_says_so_before_anything_else() -> None:
     assert sections(dataset)["Findings"][0] == LABEL
     headed = sections(read(structured_report(reported("FINDINGS: Clear.\nIMPRESSION: Normal.", signed=False))))
     assert (headed["Findings"], headed["Impressions"]) == ([LABEL, "Clear."], [LABEL, "Normal."])
+    alone = sections(
+        read(structured_report(reported("IMPRESSION: Normal.", signed=False, num_images=0, description="")))
+    )
+    assert set(alone) == {"Indications for Procedure", "Impressions"}
     people = [item for item in walk(dataset) if item.ValueType == "PNAME"]
     assert people == []
 

@@ -76,7 +76,7 @@ def check_files(paths: Sequence[Path]) -> Iterator[CheckedFile]:
 
 
 def _dicom_files(paths: Sequence[Path]) -> Iterator[tuple[str, str, bytes | StudyError]]:
-    """Each file's name, what of it came with the file (not where the user keeps it), its bytes or why there are none."""
+    """Each file's name, what of it came with the file (not where the user keeps it), its bytes or why it has none."""
     found = 0
     for path in paths:
         if path.is_file() and not path.name.lower().endswith(_ARCHIVES):

@@ -162,7 +162,7 @@ def _report(reported: ReportedStudy) -> list[Item]:
             sections.append((coded[0], texts))
     images = [Item("CONTAINS", "IMAGE", None, image) for image in image_references(reported)]
     findings = next((texts for container, texts in sections if container == codes.FINDINGS), None)
-    if findings is None and (images or reported.signature is None):
+    if findings is None and (images or not (sections or reported.signature)):
         findings = []
         sections.insert(0, (codes.FINDINGS, findings))
     if findings is not None:
