@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from radwright.data.loading import LoadedStudy
 from radwright.decoding.config import Consensus, DecodingConfig
 from radwright.decoding.generate import Hypothesis, generate
-from radwright.decoding.stream import stream
+from radwright.decoding.stream import StreamEvent, stream
 from radwright.errors import CheckpointError, ConfigError, StudyError
 from radwright.inference.checkpoint import Checkpoint, load_checkpoint
 from radwright.inference.reading import StudyReader
@@ -126,26 +126,29 @@ class Predictor(StudyReader):
         views = self._views(study)
         if isinstance(views, Skipped):
             raise StudyError(f"{views.study_id}: {views.reason}")
-        if isinstance(self.decoding.strategy, Consensus):
-            # Nothing is certain before every draw has ended.
-            [outcome] = self._draft_readable([views])
-            if isinstance(outcome, Skipped):
-                raise StudyError(f"{outcome.study_id}: {outcome.reason}")
-            yield outcome
-            return
-        started, token_ids = time.perf_counter(), list[int]()
-        tokenizer = self.checkpoint.tokenizer
-        for event in stream(self.checkpoint.model, self._batch([views]), self.decoding, **special_ids(tokenizer)):
+        batch, started, token_ids = self._batch([views]), time.perf_counter(), list[int]()
+        for event in self.stream_tokens(batch):
             token_ids += event.token_ids
             if event.hypothesis is None:
-                yield tokenizer.decode(token_ids)
+                yield self.checkpoint.tokenizer.decode(token_ids)
                 continue
-            hypothesis = event.hypothesis
             seconds = time.perf_counter() - started
-            text = tokenizer.decode(hypothesis.token_ids)
-            num_tokens = len(hypothesis.token_ids)
-            report = Report(study.study_id, text, hypothesis.score, seconds, num_tokens, hypothesis.finished)
-            yield from with_clues(self.checkpoint.model, self._batch([views]), [report])
+            report = as_report(study.study_id, event.hypothesis, self.checkpoint.tokenizer, seconds)
+            yield from with_clues(self.checkpoint.model, batch, [report])
+
+    def stream_tokens(self, batch: Batch) -> Iterator[StreamEvent]:
+        """Drafts of a batch as their tokens become certain (``radwright.decoding.stream``); a consensus, which is
+        certain of nothing before every draw has ended, gives each draft whole.
+
+        Raises:
+            StudyError: see ``radwright.decoding.generate.generate``.
+        """
+        checkpoint = self.checkpoint
+        if isinstance(self.decoding.strategy, Consensus):
+            found = draft_tokens(checkpoint.model, checkpoint.tokenizer, batch, self.decoding, checkpoint.frequency)
+            yield from (StreamEvent(draft.token_ids, draft, row) for row, draft in enumerate(found))
+            return
+        yield from stream(checkpoint.model, batch, self.decoding, **special_ids(checkpoint.tokenizer))
 
     def _draft_chunk(self, chunk: Sequence[LoadedStudy | Skipped]) -> Iterator[Report | Skipped]:
         readable = [views for views in chunk if not isinstance(views, Skipped)]
@@ -222,9 +225,15 @@ def draft_batch(
     hypotheses = draft_tokens(model, tokenizer, batch, decoding, frequency, beginnings)
     seconds = (time.perf_counter() - started) / max(1, len(batch))
     return [
-        Report(study_id, tokenizer.decode(h.token_ids), h.score, seconds, len(h.token_ids), h.finished)
-        for study_id, h in zip(batch.study_ids, hypotheses, strict=True)
+        as_report(study_id, hypothesis, tokenizer, seconds)
+        for study_id, hypothesis in zip(batch.study_ids, hypotheses, strict=True)
     ]
+
+
+def as_report(study_id: str, hypothesis: Hypothesis, tokenizer: Tokenizer, seconds: float) -> Report:
+    """A hypothesis as a report."""
+    ids = hypothesis.token_ids
+    return Report(study_id, tokenizer.decode(ids), hypothesis.score, seconds, len(ids), hypothesis.finished)
 
 
 def draft_tokens(
