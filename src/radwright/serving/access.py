@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from radwright.errors import ConfigError, near
 from radwright.serving import audit
@@ -75,7 +76,7 @@ class Access:
             connection.execute("DELETE FROM session WHERE token IN (SELECT digest FROM token WHERE name = ?)", (name,))
             audit.append(connection, actor, "revoke token", name=name)
 
-    def tokens(self) -> list[dict[str, str | None]]:
+    def tokens(self) -> list[dict[str, Any]]:
         """Name, role, created_at and revoked_at of every token."""
         rows = self.database.connection.execute(
             "SELECT name, role, created_at, revoked_at FROM token ORDER BY created_at"

@@ -102,7 +102,8 @@ def verify(database: Database, *, head: str | None = None) -> Verdict:
         head: digest of an entry, noted before: it must still be there.
     """
     faults: list[str] = []
-    previous, number, told, has_head = BEGINNING, 0, dict[tuple[str, int], str](), head is None or head == BEGINNING
+    previous, number, has_head = BEGINNING, 0, head is None or head == BEGINNING
+    told, signed = dict[tuple[str, int], str](), dict[str, tuple[Any, ...]]()
     for row in database.connection.execute("SELECT * FROM audit ORDER BY number"):
         number += 1
         if row["number"] != number:
@@ -118,9 +119,12 @@ def verify(database: Database, *, head: str | None = None) -> Verdict:
         details = _details(row["details"])
         if isinstance(details.get("text"), str) and isinstance(details.get("version"), int):
             told[row["study"], details["version"]] = details["text"]
+        if row["action"] == "sign" and isinstance(details.get("digest"), str):
+            signed[row["study"]] = (details.get("signed"), details["digest"], details.get("observer"))
     if not has_head:
         faults.append(f"no entry has the digest {head}: the log was cut short, or written anew")
     faults += _changed_versions(database, told)
+    faults += _changed_signatures(database, signed)
     return Verdict(number, previous, tuple(faults))
 
 
@@ -142,3 +146,17 @@ def _changed_versions(database: Database, told: Mapping[tuple[str, int], str]) -
             yield f"study {row['study']}: version {row['number']} of its report is not the text that was logged"
     for study, number in missing:
         yield f"study {study}: version {number} of its report is missing"
+
+
+def _changed_signatures(database: Database, signed: Mapping[str, tuple[Any, ...]]) -> Iterator[str]:
+    missing = dict(signed)
+    rows = database.connection.execute(
+        "SELECT signature.study, signature.version, observer, text FROM signature LEFT JOIN version "
+        "ON version.study = signature.study AND version.number = signature.version ORDER BY signature.study"
+    )
+    for row in rows:
+        expected = missing.pop(row["study"], None)
+        if expected != (row["version"], text_digest(row["text"] or ""), row["observer"]):
+            yield f"study {row['study']}: its signature is not the one that was logged"
+    for study in missing:
+        yield f"study {study}: its signature is missing"

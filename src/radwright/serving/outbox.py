@@ -63,7 +63,8 @@ class Outbox:
         chosen = _SIGNED if signed else _UNSIGNED
         with self.database.transaction() as connection:
             return connection.execute(
-                "INSERT OR IGNORE INTO sending (study, version, signed, destination, attempts, queued_at, next_at, error) "
+                "INSERT OR IGNORE INTO sending "
+                "(study, version, signed, destination, attempts, queued_at, next_at, error) "
                 f"SELECT study, number, ?1, ?2, 0, ?3, ?3, '' FROM ({chosen})",
                 (signed, destination, now()),
             ).rowcount
@@ -111,7 +112,7 @@ class Outbox:
         return wait_s
 
     def counts(self) -> dict[str, dict[str, float]]:
-        """Per destination: ``waiting``, ``failing`` (tried in vain already), ``sent``, ``oldest_s`` of those waiting."""
+        """Per destination: ``waiting``, ``failing`` (tried in vain), ``sent``, ``oldest_s`` of those waiting."""
         rows = self.database.connection.execute(
             "SELECT destination, sum(sent_at IS NULL) AS waiting, sum(sent_at IS NULL AND attempts > 0) AS failing, "
             "sum(sent_at IS NOT NULL) AS sent, min(CASE WHEN sent_at IS NULL THEN queued_at END) AS oldest "

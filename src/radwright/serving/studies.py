@@ -14,7 +14,15 @@ from radwright.errors import StudyError
 from radwright.serving import audit
 from radwright.serving.assertions import asserted, doubt, urgency
 from radwright.serving.database import Database, now
-from radwright.serving.records import Draft, DraftFinding, DraftSentence, ModelIdentity, ReadingImage, ReadingStudy
+from radwright.serving.records import (
+    Draft,
+    DraftFinding,
+    DraftSentence,
+    ModelIdentity,
+    ReadingImage,
+    ReadingStudy,
+    StudyState,
+)
 
 SYSTEM = "radwright"
 """Who does what nobody asked for: the software."""
@@ -134,9 +142,8 @@ class Studies:
             if not late:
                 connection.execute("DELETE FROM job WHERE study = ?", (made.id,))
                 self._change(connection, made.id, "receiving")
-            audit.append(
-                connection, actor, "receive late image" if late else "receive image", made.id, image=image.digest
-            )
+            action = "receive late image" if late else "receive image"
+            audit.append(connection, actor, action, made.id, image=image.digest)
         return made.id
 
     def complete_quiet(self, before: str) -> list[str]:
@@ -304,7 +311,7 @@ class Studies:
                 raise ConflictError(f"image {image.name} is here already, in study {row['study']}")
 
     def _insert(
-        self, connection: sqlite3.Connection, study: ReadingStudy, state: str, request_key: str
+        self, connection: sqlite3.Connection, study: ReadingStudy, state: StudyState, request_key: str
     ) -> ReadingStudy:
         moment = now()
         made = dataclasses.replace(
@@ -324,7 +331,8 @@ class Studies:
     def _insert_image(self, connection: sqlite3.Connection, study_id: str, image: ReadingImage) -> None:
         values = [getattr(image, name) for name in _IMAGE]
         connection.execute(
-            f"INSERT INTO image (study, {', '.join(_IMAGE)}, received_at) VALUES (?, {', '.join('?' * len(_IMAGE))}, ?)",
+            f"INSERT INTO image (study, {', '.join(_IMAGE)}, received_at) "
+            f"VALUES (?, {', '.join('?' * len(_IMAGE))}, ?)",
             (study_id, *values, now()),
         )
 
@@ -385,7 +393,8 @@ def set_asserted(connection: sqlite3.Connection, study_id: str, text: str, draft
 
 
 def _image(row: sqlite3.Row) -> ReadingImage:
-    return ReadingImage(**{name: bool(row[name]) if name == "burned_in" else row[name] for name in _IMAGE})
+    values: dict[str, Any] = {name: row[name] for name in _IMAGE}
+    return ReadingImage(**{**values, "burned_in": bool(values["burned_in"])})
 
 
 def _draft_body(draft: Draft) -> str:
