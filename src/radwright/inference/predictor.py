@@ -92,7 +92,7 @@ class Predictor(StudyReader):
             return []
         try:
             with torch.inference_mode():
-                told = self.checkpoint.model.told(self._batch(readable))
+                told = self.checkpoint.model.told(self.batch_of(readable))
         except StudyError as error:
             if len(readable) == 1:
                 return [Skipped(readable[0].study_id, str(error))]
@@ -113,7 +113,7 @@ class Predictor(StudyReader):
             features = iter(())
             if readable:
                 with torch.inference_mode():
-                    features = iter(model.image_features(self._batch(readable)).float().cpu().numpy())
+                    features = iter(model.image_features(self.batch_of(readable)).float().cpu().numpy())
             for views in chunk:
                 yield views if isinstance(views, Skipped) else (views.study_id, next(features))
 
@@ -123,10 +123,10 @@ class Predictor(StudyReader):
         Raises:
             StudyError: the study cannot be read.
         """
-        views = self._views(study)
+        views = self.read_study(study)
         if isinstance(views, Skipped):
             raise StudyError(f"{views.study_id}: {views.reason}")
-        batch, started, token_ids = self._batch([views]), time.perf_counter(), list[int]()
+        batch, started, token_ids = self.batch_of([views]), time.perf_counter(), list[int]()
         for event in self.stream_tokens(batch):
             token_ids += event.token_ids
             if event.hypothesis is None:
@@ -161,7 +161,7 @@ class Predictor(StudyReader):
         if not studies:
             return []
         try:
-            return [*self._reports(self._batch(studies))]
+            return [*self._reports(self.batch_of(studies))]
         except StudyError as error:
             if len(studies) == 1:
                 return [Skipped(studies[0].study_id, str(error))]
