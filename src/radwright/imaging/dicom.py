@@ -28,6 +28,16 @@ _ENDS_WITH_MARKER = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 5
 """Transfer syntaxes of the older JPEG standard."""
 
 
+def import_libraries() -> None:
+    """Import at once what is otherwise imported with the first image, where waiting then would be a nuisance.
+
+    Raises:
+        MissingExtraError: the ``dicom`` extra is not installed.
+    """
+    for module in ("pydicom", "pydicom.pixels", "pydicom.encaps", "gdcm"):
+        require(module, extra="dicom")
+
+
 def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
     """(width, height) of a DICOM image, from its header.
 

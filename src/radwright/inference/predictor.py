@@ -130,7 +130,7 @@ class Predictor(StudyReader):
         for event in self.stream_tokens(batch):
             token_ids += event.token_ids
             if event.hypothesis is None:
-                yield self.checkpoint.tokenizer.decode(token_ids)
+                yield growing_text(self.checkpoint.tokenizer, token_ids)
                 continue
             seconds = time.perf_counter() - started
             report = as_report(study.study_id, event.hypothesis, self.checkpoint.tokenizer, seconds)
@@ -228,6 +228,14 @@ def draft_batch(
         as_report(study_id, hypothesis, tokenizer, seconds)
         for study_id, hypothesis in zip(batch.study_ids, hypotheses, strict=True)
     ]
+
+
+def growing_text(tokenizer: Tokenizer, token_ids: Sequence[int]) -> str:
+    """The text of a report's first tokens, such that it is a beginning of the text of more of them.
+
+    A period at its end is left out: tokenizers of cleaned words put one behind any last word.
+    """
+    return tokenizer.decode(list(token_ids)).removesuffix(".")
 
 
 def as_report(study_id: str, hypothesis: Hypothesis, tokenizer: Tokenizer, seconds: float) -> Report:

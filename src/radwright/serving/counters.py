@@ -56,9 +56,7 @@ class _RoomCollector(Collector):
         for state, num in self._room.worklist.counts().items():
             studies.add_metric([state], num)
         yield studies
-        yield GaugeMetricFamily(
-            "radwright_waiting_drafts", "drafts to be made", value=self._room.studies.num_waiting()
-        )
+        yield GaugeMetricFamily("radwright_waiting_drafts", "drafts to be made", value=self._room.studies.num_waiting())
         sending = GaugeMetricFamily("radwright_sending", "structured reports for a PACS", labels=["pacs", "state"])
         oldest = GaugeMetricFamily("radwright_sending_oldest_seconds", "age of the oldest that waits", labels=["pacs"])
         for destination, counts in self._room.outbox.counts().items():

@@ -100,8 +100,6 @@ class Engine:
         self.writer = writer
         self.observer = observer
         self.limits = limits
-        self.network = threading.Lock()
-        """Held while the network works; whoever else uses it holds it too."""
         self._changed = threading.Condition()
         self._ready: deque[_Ready] = deque()
         self._in_flight: set[str] = set()
@@ -213,8 +211,7 @@ class Engine:
         try:
             if orders:
                 started = time.perf_counter()
-                with self.network:
-                    made = self.writer.write(orders, self.observer.text)
+                made = self.writer.write(orders, self.observer.text)
                 self.observer.batch(len(orders), time.perf_counter() - started)
                 for study_id, outcome in made.items():
                     self._keep(jobs[study_id], outcome)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures import TimeoutError as OutOfTime
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 
 from radwright.errors import MissingExtraError
+from radwright.imaging.dicom import import_libraries
 from radwright.serving.intake import Described, Limits, RefusalKind, RefusedImageError, describe_image
 
 
@@ -118,8 +119,8 @@ def _bound_memory(memory_mb: int) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(ImportError):
-        import radwright.imaging.dicom  # noqa: F401
+    with contextlib.suppress(MissingExtraError):
+        import_libraries()
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

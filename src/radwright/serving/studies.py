@@ -269,6 +269,20 @@ class Studies:
         """
         return self._study(self.database.connection, study_id)
 
+    def find(self, name: str) -> str:
+        """The id of the study of this id, StudyInstanceUID or accession.
+
+        Raises:
+            UnknownStudyError: none, or several.
+        """
+        rows = self.database.connection.execute(
+            "SELECT id FROM study WHERE ?1 <> '' AND ?1 IN (id, study_uid, accession)", (name,)
+        ).fetchall()
+        if len(rows) != 1:
+            several = f"{len(rows)} studies: {', '.join(row['id'] for row in rows)}" if rows else "no study"
+            raise UnknownStudyError(f"{name!r} names {several} here")
+        return str(rows[0]["id"])
+
     def images(self, study_id: str) -> tuple[ReadingImage, ...]:
         """Its images, in order."""
         rows = self.database.connection.execute("SELECT * FROM image WHERE study = ? ORDER BY place", (study_id,))

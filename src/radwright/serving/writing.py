@@ -1,5 +1,7 @@
 """The Writer: a checkpoint that drafts batches of studies for the reading room, and seeks evidence for drafts.
 
+One thread may draft while another one explains.
+
 Shape legend: V views, S image side in pixels.
 """
 
@@ -7,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +28,14 @@ from radwright.evidence.clue_effect import SURE, ClueEffect
 from radwright.evidence.explainer import Explainer, SentenceEvidence
 from radwright.evidence.sentences import sentence_log_probs, token_log_probs, with_drafts
 from radwright.imaging.pixels import fit
-from radwright.inference.predictor import with_clues
+from radwright.inference.predictor import growing_text, with_clues
 from radwright.methods.trrg.perception import Given
 from radwright.runs.evidence import open_explainer
 from radwright.runs.silence import SilencePlan, plan_silence
 from radwright.serving.database import now
 from radwright.serving.records import Draft, DraftFinding, DraftSentence, ModelIdentity, ReadingImage
 from radwright.text.sentences import cut_tokens
-from radwright.types import Assertions, Batch, ClueGuided, ClueTelling, ImageInMemory, Report, Skipped, Study, View
+from radwright.types import Assertions, Batch, ClueTelling, ImageInMemory, Report, Skipped, Study, View
 
 MOST_CELLS = 48
 """Longest side of a map that is handed out, in cells; finer than any window that is hidden."""
@@ -84,7 +87,7 @@ class FoundEvidence:
 
 
 class Writer:
-    """Drafts and explains; not for several threads at once, but for ``read``.
+    """Drafts and explains: ``write`` for one thread at a time, ``explain`` for another one, ``read`` for any.
 
     Args:
         explainer: the checkpoint.
@@ -93,6 +96,15 @@ class Writer:
 
     def __init__(self, explainer: Explainer, silence: SilencePlan | None = None) -> None:
         self.explainer = explainer
+        # Evidence tells the network other clues than drafts: the same weights, but a policy of its own.
+        apart = replace(explainer.checkpoint, model=copy(explainer.checkpoint.model))
+        self._apart = Explainer(
+            apart,
+            decoding=explainer.decoding,
+            batch_size=explainer.batch_size,
+            num_decoders=explainer.num_decoders,
+            occlusion=explainer.occlusion,
+        )
         self.silence = silence
         self._asserter: Asserter | None = silence.asserter if silence else None
         checkpoint = explainer.checkpoint
@@ -172,9 +184,9 @@ class Writer:
                 f"draft {draft.number} was written by {draft.model.name} ({draft.model.weights[:12]}), and "
                 f"{self.identity.name} ({self.identity.weights[:12]}) is being served: ask for another draft"
             )
-        batch = self.explainer.batch_of([views])
-        with self._told(batch, {views.study_id: draft.clues} if draft.clues is not None else {}):
-            found = self.explainer.evidence(batch, draft.token_ids)
+        batch = self._apart.batch_of([views])
+        with _told(self._apart.checkpoint.model, {views.study_id: draft.clues} if draft.clues is not None else {}):
+            found = self._apart.evidence(batch, draft.token_ids)
         config = self.explainer.checkpoint.config
         shown = [View(ImageInMemory(str(number), b""), image.position) for number, image in enumerate(images)]
         chosen = [images[int(view.image.name)] for view in choose_views(shown, config.max_views)]
@@ -200,13 +212,13 @@ class Writer:
     def _write(self, orders: Sequence[Order], on_text: OnText) -> dict[str, Draft | Skipped]:
         tokenizer = self.explainer.checkpoint.tokenizer
         batch = self.explainer.batch_of([order.views for order in orders])
-        with self._told(batch, self._forced(batch, [order.forced for order in orders])):
+        with _told(self.explainer.checkpoint.model, self._forced(batch, [order.forced for order in orders])):
             texts: list[list[int]] = [[] for _ in orders]
             drafts: list[Hypothesis | None] = [None] * len(orders)
             for event in self.explainer.stream_tokens(batch):
                 texts[event.row] += event.token_ids
                 if event.token_ids:
-                    on_text(batch.study_ids[event.row], tokenizer.decode(texts[event.row]))
+                    on_text(batch.study_ids[event.row], growing_text(tokenizer, texts[event.row]))
                 if event.hypothesis is not None:
                     drafts[event.row] = event.hypothesis
             whole = [draft for draft in drafts if draft is not None]
@@ -274,27 +286,19 @@ class Writer:
             for study_id, own, changes in zip(batch.study_ids, told, forced, strict=True)
         }
 
-    @contextmanager
-    def _told(self, batch: Batch, clues: Mapping[str, Mapping[str, float]]) -> Iterator[None]:
-        """While it lasts the network is told these clues, where there are any; its own policy comes back."""
-        model: Any = self.explainer.checkpoint.model
-        if not clues:
-            yield
-            return
-        usual = model.choose
-        model.choose = Given(clues)
-        try:
-            yield
-        finally:
-            model.choose = usual
 
-    def perceived(self, views: LoadedStudy) -> dict[str, float]:
-        """Disease -> how likely the network finds it in the images; empty of one that perceives none."""
-        model = self.explainer.checkpoint.model
-        if not isinstance(model, ClueGuided):
-            return {}
-        with torch.inference_mode():
-            return dict(zip(model.diseases, model.perceive(self.explainer.batch_of([views]))[0].tolist(), strict=True))
+@contextmanager
+def _told(model: Any, clues: Mapping[str, Mapping[str, float]]) -> Iterator[None]:
+    """While it lasts the network is told these clues, where there are any; its own policy comes back."""
+    if not clues:
+        yield
+        return
+    usual = model.choose
+    model.choose = Given(clues)
+    try:
+        yield
+    finally:
+        model.choose = usual
 
 
 def _on_image(map_SS: np.ndarray[Any, Any], image: ReadingImage, *, keep_aspect: bool) -> tuple[tuple[float, ...], ...]:
