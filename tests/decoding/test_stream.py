@@ -10,7 +10,6 @@ from toy_decodables import BOS, EOS, ToyModel, batch_of
 
 from radwright.decoding.config import Beam, DecodingConfig, Greedy, Sampling, Strategy
 from radwright.decoding.stream import StreamEvent, common_prefix, stream
-from radwright.errors import ConfigError
 from radwright.types import Decodable
 
 
@@ -103,9 +102,24 @@ def test_beam_search_hands_out_tokens_before_it_is_through() -> None:
         assert early > 10
 
 
-def test_takes_one_study() -> None:
-    with pytest.raises(ConfigError, match="one study at a time, got 2"):
-        stream(ToyModel(9), batch_of("anna", "bela"), DecodingConfig(), bos_id=BOS, eos_id=EOS)
+@each_strategy
+@pytest.mark.parametrize("seed", range(4))
+def test_a_batch_streams_each_study_as_if_alone(strategy: Strategy, seed: int) -> None:
+    model = ToyModel(13, seed=seed, eos_bias=1.0)
+    config = DecodingConfig(strategy=strategy, max_tokens=12)
+    events = list(stream(model, batch_of(*STUDIES), config, bos_id=BOS, eos_id=EOS, suppressed_ids=SPECIAL))
+    drafts = run(model, batch_of(*STUDIES), strategy)
+    for row, study_id in enumerate(STUDIES):
+        own = [event for event in events if event.row == row]
+        alone = streamed(ToyModel(13, seed=seed, eos_bias=1.0), study_id, strategy)
+        assert [event.token_ids for event in own] == [event.token_ids for event in alone]
+        assert joined(own) == drafts[row].token_ids
+        assert own[-1].hypothesis == drafts[row]
+        assert all(event.hypothesis is None for event in own[:-1])
+
+
+def test_a_batch_of_none_streams_nothing() -> None:
+    assert not [*stream(ToyModel(9), batch_of(), DecodingConfig(), bos_id=BOS, eos_id=EOS)]
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=6), min_size=1, max_size=5))

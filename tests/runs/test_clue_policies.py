@@ -81,7 +81,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
     values = TRRG | {"bank": BANK}
     draft = Predictor.load(save(folder / "draft", "trrg", values))
     perceived = torch.cat(
-        [draft.checkpoint.model.perceive(draft._batch([draft._views(study)])) for study in studies(store)]  # type: ignore[list-item]
+        [draft.checkpoint.model.perceive(draft.batch_of([draft.read_study(study)])) for study in studies(store)]  # type: ignore[list-item]
     )
     thresholds = perceived.detach().quantile(0.5, dim=0).tolist()
     diseases = [row | {"threshold": t} for row, t in zip(BANK["diseases"], thresholds, strict=True)]

@@ -53,6 +53,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "radwright.cli.check_privacy:check_privacy",
         "See which tags of DICOM files still identify the patient, and which files have text in their pixels.",
     ),
+    "serve": (
+        "radwright.cli.serve:serve",
+        "Open the reading room: drafts over HTTP, and a page to check, edit and sign them.",
+    ),
+    "token": ("radwright.cli.token:token", "Say who may read, sign and administer in a reading room."),
+    "audit": ("radwright.cli.audit:audit", "Verify or read a reading room's audit log."),
+    "export": ("radwright.cli.export:export", "Write a report of the reading room as DICOM SR, FHIR or text."),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""

@@ -1,4 +1,4 @@
-"""A report as it is written: only tokens that nothing can change any more."""
+"""Reports as they are written: only tokens that nothing can change any more."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import dataclass
 
 from radwright.decoding.config import DecodingConfig
 from radwright.decoding.generate import Hypothesis, Progress, Rules, advance, begin
-from radwright.errors import ConfigError
 from radwright.types import Batch, Decodable
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """Tokens that have just become certain.
+    """Tokens of one study's report that have just become certain.
 
     Attributes:
-        token_ids: the next tokens of the report; empty only in the last event.
-        hypothesis: the whole report, in the last event only.
+        token_ids: the next tokens of the report; empty only in the study's last event.
+        hypothesis: the whole report, in the study's last event only.
+        row: the study's place in the batch.
     """
 
     token_ids: list[int]
     hypothesis: Hypothesis | None = None
+    row: int = 0
 
 
 def stream(
@@ -33,54 +34,56 @@ def stream(
     eos_id: int,
     suppressed_ids: Iterable[int] = (),
 ) -> Iterator[StreamEvent]:
-    """Write the report of one study, handing out tokens as soon as they are certain.
+    """Write the reports of a batch, handing out tokens as soon as they are certain.
 
-    All ``token_ids`` joined are always a beginning of the final report, and in the end all of it. Greedy decoding and
-    sampling give one token per step; beam search gives what all reports that can still win have in common. The last
-    event holds the hypothesis, equal to ``generate``'s.
+    All ``token_ids`` of a study joined are always a beginning of its final report, and in the end all of it. Greedy
+    decoding and sampling give one token per step; beam search gives what all reports that can still win have in common.
+    A study's last event holds the hypothesis, equal to ``generate``'s; it comes as soon as that study is through.
 
     Args:
-        model, config, bos_id, eos_id, suppressed_ids: as in ``generate``.
-        batch: one study.
+        model, batch, config, bos_id, eos_id, suppressed_ids: as in ``generate``.
 
     Raises:
-        ConfigError: the batch does not hold exactly one study; an id lies outside the vocabulary.
+        ConfigError: an id lies outside the vocabulary.
         StudyError: see ``generate``.
     """
-    if len(batch) != 1:
-        raise ConfigError(f"streaming takes one study at a time, got {len(batch)}: call it once per study")
     rules = Rules.build(config, bos_id=bos_id, eos_id=eos_id, suppressed_ids=suppressed_ids)
-    return _stream(model, batch, rules)
-
-
-def _stream(model: Decodable, batch: Batch, rules: Rules) -> Iterator[StreamEvent]:
+    if len(batch) == 0:
+        return
     progress = begin(model, batch, rules)
-    num_sent = 0
-    while True:
+    num_sent = [0] * len(batch)
+    while progress.rows:
+        written = progress.rows
         progress = advance(model, progress, rules)
-        if not progress.rows:
-            break
-        certain = certain_tokens(progress, rules)
-        if len(certain) > num_sent:
-            yield StreamEvent(certain[num_sent:])
-            num_sent = len(certain)
-    hypothesis = progress.drafts[0]
-    yield StreamEvent(hypothesis.token_ids[num_sent:], hypothesis)
+        for row in written:
+            if row in progress.drafts:
+                hypothesis = progress.drafts[row]
+                yield StreamEvent(hypothesis.token_ids[num_sent[row] :], hypothesis, row)
+        for place, row in enumerate(progress.rows):
+            certain = certain_tokens(progress, rules, place)
+            if len(certain) > num_sent[row]:
+                yield StreamEvent(certain[num_sent[row] :], None, row)
+                num_sent[row] = len(certain)
 
 
-def certain_tokens(progress: Progress, rules: Rules) -> list[int]:
-    """The beginning that all reports share which can still win; ``progress`` holds one study.
+def certain_tokens(progress: Progress, rules: Rules, place: int = 0) -> list[int]:
+    """The beginning that all reports of one open study share which can still win.
 
     The winner is the best complete report so far or grows out of a live beam whose bound is above that report's rank
     (at an equal rank the earlier report wins). Both kinds only get fewer or longer, so what they share only grows.
+
+    Args:
+        progress: C open studies.
+        rules: of the run.
+        place: of the study among the C.
     """
-    best_rank = float(progress.best.ranks_CN[0, 0])
-    bounds = rules.ranking.bound(progress.sums_CW, progress.num_tokens, rules.longest)[0].tolist()
-    beams = progress.tokens_CWT[0, :, : progress.num_tokens].tolist()
+    best_rank = float(progress.best.ranks_CN[place, 0])
+    bounds = rules.ranking.bound(progress.sums_CW, progress.num_tokens, rules.longest)[place].tolist()
+    beams = progress.tokens_CWT[place, :, : progress.num_tokens].tolist()
     rivals = [beam for beam, bound in zip(beams, bounds, strict=True) if bound > best_rank]
     if best_rank > float("-inf"):
-        num_kept = int(progress.best.lengths_CN[0, 0]) - int(progress.best.ended_CN[0, 0])
-        rivals.append(progress.best.tokens_CNT[0, 0, :num_kept].tolist())
+        num_kept = int(progress.best.lengths_CN[place, 0]) - int(progress.best.ended_CN[place, 0])
+        rivals.append(progress.best.tokens_CNT[place, 0, :num_kept].tolist())
     return common_prefix(rivals)
 
 

@@ -75,8 +75,9 @@ class Asserter(Predictor):
             raise StudyError(f"{outcome.study_id}: {outcome.reason}")
         yield outcome
 
-    def _views(self, study: Study) -> LoadedStudy | Skipped:
-        views = super()._views(study)
+    def read_study(self, study: Study) -> LoadedStudy | Skipped:
+        """As its base, but a study that calibrated is skipped."""
+        views = super().read_study(study)
         if self._members and not isinstance(views, Skipped) and study_digest(study) in self._members:
             return Skipped(study.study_id, CALIBRATED)
         return views
@@ -85,12 +86,12 @@ class Asserter(Predictor):
         started = time.perf_counter()
         checkpoint, tokenizer = self.checkpoint, self.checkpoint.tokenizer
         drafts = draft_tokens(checkpoint.model, tokenizer, batch, self.decoding, checkpoint.frequency)
-        assertions = self._assertions(batch, [draft.token_ids for draft in drafts])
+        assertions = self.assertions(batch, [draft.token_ids for draft in drafts])
         seconds = (time.perf_counter() - started) / max(1, len(batch))
         reports = [
             Report(
                 study_id,
-                self._text(own, tokenizer.decode(draft.token_ids)),
+                self.text(own, tokenizer.decode(draft.token_ids)),
                 draft.score,
                 seconds,
                 len(draft.token_ids),
@@ -101,7 +102,13 @@ class Asserter(Predictor):
         ]
         return with_clues(checkpoint.model, batch, reports)
 
-    def _assertions(self, batch: Batch, token_ids: Sequence[Sequence[int]]) -> list[Assertions]:
+    def assertions(self, batch: Batch, token_ids: Sequence[Sequence[int]]) -> list[Assertions]:
+        """What drafts of a batch assert, judged where there is a filter.
+
+        Args:
+            batch: B studies, on the network's device.
+            token_ids: B drafts, without BOS and EOS.
+        """
         model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
         sentences = [cut_tokens(ids, tokenizer) for ids in token_ids]
         texts = [tuple(sentence.text for sentence in own) for own in sentences]
@@ -123,7 +130,8 @@ class Asserter(Predictor):
         ]
         return found if self.filter is None else [judge(own, self.filter) for own in found]
 
-    def _text(self, assertions: Assertions, draft: str) -> str:
+    def text(self, assertions: Assertions, draft: str) -> str:
+        """The draft with its withheld sentences marked or left out."""
         if self.filter is None or not assertions.withheld:
             return draft
         change = marked if self.filter.marks else without

@@ -5,7 +5,7 @@ Shape legend: V views, S image side in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,25 +108,46 @@ class Explainer(Predictor):
 
     def _explain(self, views: LoadedStudy, clues: bool, on_images: Callable[[int], None] | None) -> StudyEvidence:
         model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
-        batch = self._batch([views])
+        batch = self.batch_of([views])
         [draft] = draft_tokens(model, tokenizer, batch, self.decoding, self.checkpoint.frequency)
         ids = draft.token_ids
-        sentences = cut_tokens(ids, tokenizer)
         told = None
         if isinstance(model, ClueTelling):
             with torch.inference_mode():
                 told = model.told(batch)[0]
         report = Report(views.study_id, tokenizer.decode(ids), draft.score, 0.0, len(ids), draft.finished, told)
-        batch = with_drafts(batch, [ids], tokenizer)
-        log_probs = sentence_log_probs(token_log_probs(model, batch)[0], sentences)
+        sentences = self.evidence(batch, ids, clues=clues, on_images=on_images)
+        return StudyEvidence(report, with_drafts(batch, [ids], tokenizer), sentences)
+
+    def evidence(
+        self,
+        batch: Batch,
+        token_ids: Sequence[int],
+        *,
+        clues: bool = True,
+        on_images: Callable[[int], None] | None = None,
+    ) -> tuple[SentenceEvidence, ...]:
+        """The evidence for every sentence of a draft that is there already.
+
+        Args:
+            batch: one study, on the network's device.
+            token_ids: its draft, without BOS and EOS.
+            clues, on_images: as for ``explain``.
+        """
+        model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
+        sentences = cut_tokens(token_ids, tokenizer)
+        drafted = with_drafts(batch, [token_ids], tokenizer)
+        log_probs = sentence_log_probs(token_log_probs(model, drafted)[0], sentences)
         occlusion_JVSS = occlusion_maps(
-            model, batch, sentences, self.occlusion, batch_size=self.batch_size, on_images=on_images
+            model, drafted, sentences, self.occlusion, batch_size=self.batch_size, on_images=on_images
         )
         attention: list[Tensor | None] = [None] * len(sentences)
         if isinstance(model, AttentionMaps):
-            attention = list(attention_maps(model, batch, [sentences])[0].double().cpu())
+            attention = list(attention_maps(model, drafted, [sentences])[0].double().cpu())
         effects: list[tuple[ClueEffect, ...]] = [()] * len(sentences)
         if clues and isinstance(model, ClueTelling):
-            effects = clue_effects(model, tokenizer, batch, ids, sentences, self.decoding, batch_size=self.batch_size)
+            effects = clue_effects(
+                model, tokenizer, drafted, token_ids, sentences, self.decoding, batch_size=self.batch_size
+            )
         columns = zip(sentences, log_probs, occlusion_JVSS, attention, effects, strict=True)
-        return StudyEvidence(report, batch, tuple(SentenceEvidence(*row) for row in columns))
+        return tuple(SentenceEvidence(*row) for row in columns)

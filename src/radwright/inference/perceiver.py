@@ -62,7 +62,7 @@ class Perceiver(StudyReader):
             rows: Iterator[FloatArray] = iter(())
             if readable:
                 with torch.inference_mode():
-                    probability_BM = self.checkpoint.model.perceive(self._batch(readable))
+                    probability_BM = self.checkpoint.model.perceive(self.batch_of(readable))
                 rows = iter(probability_BM.double().cpu().numpy())
             for views in chunk:
                 yield views if isinstance(views, Skipped) else _checked(views.study_id, next(rows))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from radwright.data.loading import LoadedStudy
 from radwright.decoding.config import Consensus, DecodingConfig
 from radwright.decoding.generate import Hypothesis, generate
-from radwright.decoding.stream import stream
+from radwright.decoding.stream import StreamEvent, stream
 from radwright.errors import CheckpointError, ConfigError, StudyError
 from radwright.inference.checkpoint import Checkpoint, load_checkpoint
 from radwright.inference.reading import StudyReader
@@ -92,7 +92,7 @@ class Predictor(StudyReader):
             return []
         try:
             with torch.inference_mode():
-                told = self.checkpoint.model.told(self._batch(readable))
+                told = self.checkpoint.model.told(self.batch_of(readable))
         except StudyError as error:
             if len(readable) == 1:
                 return [Skipped(readable[0].study_id, str(error))]
@@ -113,7 +113,7 @@ class Predictor(StudyReader):
             features = iter(())
             if readable:
                 with torch.inference_mode():
-                    features = iter(model.image_features(self._batch(readable)).float().cpu().numpy())
+                    features = iter(model.image_features(self.batch_of(readable)).float().cpu().numpy())
             for views in chunk:
                 yield views if isinstance(views, Skipped) else (views.study_id, next(features))
 
@@ -123,29 +123,32 @@ class Predictor(StudyReader):
         Raises:
             StudyError: the study cannot be read.
         """
-        views = self._views(study)
+        views = self.read_study(study)
         if isinstance(views, Skipped):
             raise StudyError(f"{views.study_id}: {views.reason}")
-        if isinstance(self.decoding.strategy, Consensus):
-            # Nothing is certain before every draw has ended.
-            [outcome] = self._draft_readable([views])
-            if isinstance(outcome, Skipped):
-                raise StudyError(f"{outcome.study_id}: {outcome.reason}")
-            yield outcome
-            return
-        started, token_ids = time.perf_counter(), list[int]()
-        tokenizer = self.checkpoint.tokenizer
-        for event in stream(self.checkpoint.model, self._batch([views]), self.decoding, **special_ids(tokenizer)):
+        batch, started, token_ids = self.batch_of([views]), time.perf_counter(), list[int]()
+        for event in self.stream_tokens(batch):
             token_ids += event.token_ids
             if event.hypothesis is None:
-                yield tokenizer.decode(token_ids)
+                yield growing_text(self.checkpoint.tokenizer, token_ids)
                 continue
-            hypothesis = event.hypothesis
             seconds = time.perf_counter() - started
-            text = tokenizer.decode(hypothesis.token_ids)
-            num_tokens = len(hypothesis.token_ids)
-            report = Report(study.study_id, text, hypothesis.score, seconds, num_tokens, hypothesis.finished)
-            yield from with_clues(self.checkpoint.model, self._batch([views]), [report])
+            report = as_report(study.study_id, event.hypothesis, self.checkpoint.tokenizer, seconds)
+            yield from with_clues(self.checkpoint.model, batch, [report])
+
+    def stream_tokens(self, batch: Batch) -> Iterator[StreamEvent]:
+        """Drafts of a batch as their tokens become certain (``radwright.decoding.stream``); a consensus, which is
+        certain of nothing before every draw has ended, gives each draft whole.
+
+        Raises:
+            StudyError: see ``radwright.decoding.generate.generate``.
+        """
+        checkpoint = self.checkpoint
+        if isinstance(self.decoding.strategy, Consensus):
+            found = draft_tokens(checkpoint.model, checkpoint.tokenizer, batch, self.decoding, checkpoint.frequency)
+            yield from (StreamEvent(draft.token_ids, draft, row) for row, draft in enumerate(found))
+            return
+        yield from stream(checkpoint.model, batch, self.decoding, **special_ids(checkpoint.tokenizer))
 
     def _draft_chunk(self, chunk: Sequence[LoadedStudy | Skipped]) -> Iterator[Report | Skipped]:
         readable = [views for views in chunk if not isinstance(views, Skipped)]
@@ -158,7 +161,7 @@ class Predictor(StudyReader):
         if not studies:
             return []
         try:
-            return [*self._reports(self._batch(studies))]
+            return [*self._reports(self.batch_of(studies))]
         except StudyError as error:
             if len(studies) == 1:
                 return [Skipped(studies[0].study_id, str(error))]
@@ -222,9 +225,23 @@ def draft_batch(
     hypotheses = draft_tokens(model, tokenizer, batch, decoding, frequency, beginnings)
     seconds = (time.perf_counter() - started) / max(1, len(batch))
     return [
-        Report(study_id, tokenizer.decode(h.token_ids), h.score, seconds, len(h.token_ids), h.finished)
-        for study_id, h in zip(batch.study_ids, hypotheses, strict=True)
+        as_report(study_id, hypothesis, tokenizer, seconds)
+        for study_id, hypothesis in zip(batch.study_ids, hypotheses, strict=True)
     ]
+
+
+def growing_text(tokenizer: Tokenizer, token_ids: Sequence[int]) -> str:
+    """The text of a report's first tokens, such that it is a beginning of the text of more of them.
+
+    A period at its end is left out: tokenizers of cleaned words put one behind any last word.
+    """
+    return tokenizer.decode(list(token_ids)).removesuffix(".")
+
+
+def as_report(study_id: str, hypothesis: Hypothesis, tokenizer: Tokenizer, seconds: float) -> Report:
+    """A hypothesis as a report."""
+    ids = hypothesis.token_ids
+    return Report(study_id, tokenizer.decode(ids), hypothesis.score, seconds, len(ids), hypothesis.finished)
 
 
 def draft_tokens(

@@ -42,7 +42,7 @@ class StudyReader:
         with ThreadPoolExecutor(self.num_decoders) as pool:
 
             def load(chunk: Sequence[Study]) -> list[Future[LoadedStudy | Skipped]]:
-                return [pool.submit(self._views, study) for study in chunk]
+                return [pool.submit(self.read_study, study) for study in chunk]
 
             waiting = [load(chunk) for chunk in itertools.islice(chunks, 1)]
             while waiting:
@@ -50,14 +50,16 @@ class StudyReader:
                 waiting += [load(chunk) for chunk in itertools.islice(chunks, 1)]
                 yield [future.result() for future in current]
 
-    def _views(self, study: Study) -> LoadedStudy | Skipped:
+    def read_study(self, study: Study) -> LoadedStudy | Skipped:
+        """A study's images decoded, or the reason why they cannot be; any thread may call this."""
         config = self.checkpoint.config
         try:
             return load_study(study, config.image, LoadingConfig(max_views=config.max_views))
         except StudyError as error:
             return Skipped(study.study_id, str(error))
 
-    def _batch(self, views: Sequence[LoadedStudy]) -> Batch:
+    def batch_of(self, views: Sequence[LoadedStudy]) -> Batch:
+        """Loaded studies (at least one) as a batch on the network's device."""
         batch = collate(views, self.checkpoint.config.image.size_px, None)
         dtype = next(self.checkpoint.model.parameters()).dtype
         batch.images_BV1SS = batch.images_BV1SS.to(dtype)

@@ -17,7 +17,7 @@ StudyState = Literal["receiving", "waiting", "drafted", "failed", "signed"]
 STUDY_STATES: tuple[StudyState, ...] = ("receiving", "waiting", "drafted", "failed", "signed")
 """Images still come in; no draft yet; a draft to be checked; no draft can be had; signed."""
 Origin = Literal["upload", "dicom"]
-VersionKind = Literal["draft", "edit", "signed"]
+VersionKind = Literal["draft", "edit"]
 Role = Literal["reader", "radiologist", "admin"]
 ROLES: tuple[Role, ...] = ("reader", "radiologist", "admin")
 """Each may do what those before it may: read; edit and sign; read the audit log."""
@@ -156,6 +156,7 @@ class Draft:
         finished: whether it ended by itself.
         model: who wrote it.
         created_at: when.
+        token_ids: the draft as the network wrote it, without BOS and EOS: what evidence is sought for.
     """
 
     number: int
@@ -168,6 +169,7 @@ class Draft:
     finished: bool
     model: ModelIdentity
     created_at: str
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ class Version:
         number: 1, 2, ...
         text: the report.
         author: who wrote it; the network's name for a draft.
-        kind: the draft as it came, a person's edit, or the signed text.
+        kind: the draft as it came, or a person's edit.
         based_on: the version that it was made from; 0 for none.
         draft: number of the draft that it goes back to; 0 for none.
         created_at: when.

@@ -1,0 +1,257 @@
+"""The drafting engine: takes studies that wait, decodes their images, drafts them in micro-batches, keeps the drafts.
+
+Two kinds of threads: loaders decode images, one thread runs the network. What waits is in the database: a server that
+is killed loses no study, and drafts it after the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from radwright.data.loading import LoadedStudy
+from radwright.errors import RadwrightError
+from radwright.serving.database import now
+from radwright.serving.records import Draft, ReadingImage, ReadingStudy
+from radwright.serving.room import ReadingRoom
+from radwright.serving.studies import Job
+from radwright.serving.writing import OnText, Order
+from radwright.types import ImageInMemory, Skipped, Study, View
+
+logger = logging.getLogger(__name__)
+
+
+class Drafts(Protocol):
+    """What the engine needs of ``radwright.serving.writing.Writer``."""
+
+    def read(self, study: Study) -> LoadedStudy | Skipped:
+        """Decode a study's images; any thread may call this."""
+        ...
+
+    def write(self, orders: list[Order], on_text: OnText) -> Mapping[str, Draft | Skipped]:
+        """Draft a batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """How studies are put together.
+
+    Attributes:
+        max_batch: studies that are drafted at once.
+        batch_wait_s: how long a study that could be drafted waits for others to join it.
+        num_loaders: threads that decode images.
+        poll_s: how often the database is asked for studies that another process has put there.
+    """
+
+    max_batch: int = 8
+    batch_wait_s: float = 0.02
+    num_loaders: int = 2
+    poll_s: float = 0.5
+
+
+class Observer(Protocol):
+    """Who is told what becomes of drafts; called from the engine's thread, must not block."""
+
+    def text(self, study_id: str, text: str) -> None:
+        """A draft's text so far."""
+        ...
+
+    def drafted(self, study_id: str, draft: Draft) -> None:
+        """A draft is kept."""
+        ...
+
+    def failed(self, study_id: str, reason: str) -> None:
+        """No draft can be had."""
+        ...
+
+    def batch(self, num_studies: int, seconds: float) -> None:
+        """A batch went through the network."""
+        ...
+
+
+@dataclass(slots=True)
+class _Ready:
+    """A study whose images are decoded."""
+
+    job: Job
+    views: LoadedStudy
+    since: float = field(default_factory=time.monotonic)
+
+
+class Engine:
+    """Drafts what waits in a reading room.
+
+    Args:
+        room: its own; no other engine may work on it at the same time (the server holds a lock on the folder).
+        writer: the network.
+        observer: told what happens.
+        limits: of batches.
+    """
+
+    def __init__(self, room: ReadingRoom, writer: Drafts, observer: Observer, limits: EngineLimits) -> None:
+        self.room = room
+        self.writer = writer
+        self.observer = observer
+        self.limits = limits
+        self._changed = threading.Condition()
+        self._ready: deque[_Ready] = deque()
+        self._in_flight: set[str] = set()
+        self._num_loading = 0
+        self._woken = False
+        self._stopping = False
+        self._pool = ThreadPoolExecutor(limits.num_loaders, thread_name_prefix="loader")
+        self._thread = threading.Thread(target=self._run, name="drafting", daemon=True)
+
+    def start(self) -> None:
+        """Begin to draft."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something to draft."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def stop(self, *, timeout_s: float = 60.0) -> bool:
+        """Finish the batch that is being drafted, start no other; whether that was done in time."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return not self._thread.is_alive()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it drafts."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                if self._stopping:
+                    return
+                self._fetch()
+                batch = self._take()
+                if batch:
+                    self._draft(batch)
+            except Exception:
+                # A fault of one round must not end all drafting; what waits is still in the database.
+                logger.exception("drafting: an unforeseen error; going on")
+                time.sleep(self.limits.poll_s)
+
+    def _fetch(self) -> None:
+        """Let loaders decode what waits, as much as the next two batches need."""
+        room = 3 * self.limits.max_batch - len(self._in_flight)
+        if room <= 0:
+            return
+        with self._changed:
+            self._woken = False
+            known = tuple(self._in_flight)
+        for job in self.room.studies.jobs(limit=room, leave_out=known):
+            with self._changed:
+                self._in_flight.add(job.study_id)
+                self._num_loading += 1
+            self._pool.submit(self._load, job)
+
+    def _load(self, job: Job) -> None:
+        try:
+            views = self.writer.read(self.study_of(job.study_id))
+            if isinstance(views, Skipped):
+                self._fail(job, views.reason)
+                ready = None
+            else:
+                ready = _Ready(job, views)
+        except RadwrightError as error:
+            self._fail(job, str(error))
+            ready = None
+        except Exception:
+            logger.exception("study %s: an unforeseen error while its images were read", job.study_id)
+            self._fail(job, "its images could not be read: an unforeseen error, see the server's log")
+            ready = None
+        with self._changed:
+            self._num_loading -= 1
+            if ready is None:
+                self._in_flight.discard(job.study_id)
+            else:
+                self._ready.append(ready)
+            self._changed.notify_all()
+
+    def _take(self) -> list[_Ready]:
+        """The next batch; empty when nothing came within the poll."""
+        limits = self.limits
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._woken or self._stopping, limits.poll_s)
+            if not self._ready or self._stopping:
+                return []
+            until = self._ready[0].since + limits.batch_wait_s
+            while len(self._ready) < limits.max_batch and not self._stopping:
+                # Whoever is being decoded may still join, and whoever is just coming in.
+                wait_s = until - time.monotonic()
+                if wait_s <= 0 or self._woken:
+                    break
+                self._changed.wait(wait_s)
+            if self._woken and len(self._ready) < limits.max_batch and time.monotonic() < until:
+                return []  # fetch first: the batch stays ready
+            return [self._ready.popleft() for _ in range(min(limits.max_batch, len(self._ready)))]
+
+    def _draft(self, batch: list[_Ready]) -> None:
+        moment, jobs = now(), {each.job.study_id: each.job for each in batch}
+        late = [each for each in batch if each.job.deadline_at and each.job.deadline_at < moment]
+        for each in late:
+            self._fail(each.job, "no draft within its time limit: the server was busy; ask again")
+        orders = [Order(each.views, each.job.forced) for each in batch if each not in late]
+        try:
+            if orders:
+                started = time.perf_counter()
+                made = self.writer.write(orders, self.observer.text)
+                self.observer.batch(len(orders), time.perf_counter() - started)
+                for study_id, outcome in made.items():
+                    self._keep(jobs[study_id], outcome)
+        except Exception:
+            logger.exception("drafting: an unforeseen error in a batch of %d", len(orders))
+            for order in orders:
+                self._fail(jobs[order.views.study_id], "an unforeseen error while it was drafted; see the server's log")
+        finally:
+            with self._changed:
+                self._in_flight.difference_update(jobs)
+
+    def _keep(self, job: Job, outcome: Draft | Skipped) -> None:
+        if isinstance(outcome, Skipped):
+            self._fail(job, outcome.reason)
+            return
+        kept = self.room.studies.add_draft(job, outcome)
+        if kept is None:
+            logger.info("study %s: its draft came too late and is not kept", job.study_id)
+            return
+        logger.info("study %s: draft %d", job.study_id, kept.number)
+        self.observer.drafted(job.study_id, kept)
+
+    def _fail(self, job: Job, reason: str) -> None:
+        self.room.studies.fail(job, reason)
+        logger.warning("study %s: no draft", job.study_id)
+        self.observer.failed(job.study_id, reason)
+
+    def study_of(self, study_id: str) -> Study:
+        """A kept study as the network's way in takes it.
+
+        Raises:
+            UnknownStudyError, StoreError: it, or an image of it, is not there.
+        """
+        return as_study(self.room.studies.study(study_id), self.room.studies.images(study_id), self.room.blobs.get)
+
+
+def as_study(study: ReadingStudy, images: tuple[ReadingImage, ...], read: Callable[[str], bytes]) -> Study:
+    """A kept study as a ``Study``; its images are named by their place, since their names may name the patient."""
+    views = tuple(
+        View(ImageInMemory(f"image {image.place + 1}", read(image.digest)), image.position) for image in images
+    )
+    sections: dict[str, Any] = {"indication": study.indication} if study.indication else {}
+    return Study(study.id, views, sections=sections)

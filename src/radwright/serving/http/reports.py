@@ -1,0 +1,74 @@
+"""The report of a study over HTTP: edit, versions, sign, export."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from radwright.serving import audit
+from radwright.serving.export import FORMATS, export_report
+from radwright.serving.http import wire
+from radwright.serving.http.answers import signature_out, version_out
+from radwright.serving.http.common import Radiologist, ServerDep, UserDep, failures
+from radwright.serving.http.guard import RefusedError
+from radwright.serving.http.studies import Id
+
+router = APIRouter(prefix="/v1/studies/{study_id}", tags=["reports"])
+_BINARY = {"type": "string", "format": "binary"}
+
+
+@router.put("/report", responses=failures(404, 409))
+def save_report(server: ServerDep, user: Radiologist, study_id: Id, report: wire.ReportIn) -> wire.SavedOut:
+    """Save an edit as the next version, if nobody else has changed the report since ``based_on``."""
+    made = server.room.reports.save(study_id, report.text, based_on=report.based_on, author=user.name)
+    return wire.SavedOut(version=version_out(made))
+
+
+@router.get("/versions", responses=failures(404))
+def list_versions(server: ServerDep, study_id: Id) -> wire.VersionsOut:
+    """Every version of the report: drafts as they came, and edits."""
+    return wire.VersionsOut(versions=[version_out(each) for each in server.room.reports.versions(study_id)])
+
+
+@router.post("/sign", responses=failures(404, 409))
+def sign_report(server: ServerDep, user: Radiologist, study_id: Id, wanted: wire.SignIn) -> wire.SignedOut:
+    """Sign the newest version; nothing of the study changes after that."""
+    if server.is_open and not wanted.observer:
+        raise RefusedError(422, "invalid", "observer: give the radiologist's name; it stands under the report")
+    if not server.is_open and wanted.observer not in {None, user.name}:
+        raise RefusedError(422, "invalid", f"observer: who signs is whose token it is, {user.name}")
+    observer = (wanted.observer if server.is_open else user.name) or user.name
+    made = server.room.reports.sign(
+        study_id, wanted.version, observer=observer, organization=server.config.organization, actor=user.name
+    )
+    return wire.SignedOut(signature=signature_out(made))
+
+
+@router.get(
+    "/export",
+    response_class=Response,
+    responses={
+        **failures(404, 409),
+        200: {
+            "description": "the report as a file",
+            "content": {
+                kind.media_type: {"schema": {"type": "string", "format": "binary"}} for kind in FORMATS.values()
+            },
+        },
+    },
+)
+def get_export(
+    server: ServerDep,
+    user: UserDep,
+    study_id: Id,
+    format: Annotated[Literal["sr", "fhir", "text"], Query(description="DICOM SR, FHIR R4 or plain text")],
+) -> Response:
+    """The report as a DICOM structured report, a FHIR bundle or plain text; unsigned ones say so."""
+    reported = server.room.reports.reported(study_id)
+    kind = FORMATS[format]
+    body = export_report(reported, format)
+    with server.room.database.transaction() as connection:
+        audit.append(connection, user.name, "export", study_id, format=format, signed=reported.signature is not None)
+    name = f"{study_id}{'' if reported.signature else '-unsigned-draft'}{kind.suffix}"
+    return Response(body, media_type=kind.media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -1,0 +1,87 @@
+"""Images for the page: gray pixels at full depth for the viewer, small PNGs for the worklist."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from radwright.imaging.config import ImageConfig
+from radwright.imaging.decode import Pixels, decode, probe
+from radwright.imaging.pixels import fit, resize
+from radwright.serving.records import ReadingImage
+from radwright.serving.room import ReadingRoom
+
+LARGEST_SIDE_PX = 4096
+THUMBNAIL_PX = 256
+_NUM_THUMBNAILS = 2000
+_NUM_DECODING = 2
+"""Images decoded at once: each needs its pixels several times over in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawPixels:
+    """Gray pixels, bright is dense.
+
+    Attributes:
+        data: row-major, little-endian where they have 16 bits.
+        width, height: of these pixels.
+        bits: 8 or 16; white is the largest value.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    bits: int
+
+
+class Pictures:
+    """Decodes kept images, by the very function through which the network reads them."""
+
+    def __init__(self, room: ReadingRoom) -> None:
+        self._room = room
+        self._places = threading.BoundedSemaphore(_NUM_DECODING)
+        self._lock = threading.Lock()
+        self._thumbnails: OrderedDict[str, bytes] = OrderedDict()
+
+    def pixels(self, image: ReadingImage) -> RawPixels:
+        """At full size, or reduced to ``LARGEST_SIDE_PX``.
+
+        Raises:
+            StoreError: its bytes are missing or were changed.
+        """
+        with self._places:
+            gray = self._fitted(image, min(LARGEST_SIDE_PX, max(image.width, image.height)))
+        data = gray.astype("<u2").tobytes() if gray.dtype == np.uint16 else gray.tobytes()
+        return RawPixels(data, gray.shape[1], gray.shape[0], 8 * gray.dtype.itemsize)
+
+    def thumbnail(self, image: ReadingImage) -> bytes:
+        """A PNG of at most ``THUMBNAIL_PX`` a side.
+
+        Raises:
+            StoreError: its bytes are missing or were changed.
+        """
+        with self._lock:
+            if (known := self._thumbnails.get(image.digest)) is not None:
+                return known
+        with self._places:
+            gray = self._fitted(image, min(THUMBNAIL_PX, max(image.width, image.height)))
+        shown = gray if gray.dtype == np.uint8 else (gray >> 8).astype(np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(shown).save(stream, "PNG")
+        with self._lock:
+            self._thumbnails[image.digest] = stream.getvalue()
+            while len(self._thumbnails) > _NUM_THUMBNAILS:
+                self._thumbnails.popitem(last=False)
+        return stream.getvalue()
+
+    def _fitted(self, image: ReadingImage, side: int) -> Pixels:
+        size = fit(image.width, image.height, side)
+        encoded = probe(
+            self._room.blobs.get(image.digest), name=f"image {image.place + 1}", max_pixels=ImageConfig().max_pixels
+        )
+        return resize(decode(encoded, at_least=size), size)

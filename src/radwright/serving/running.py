@@ -1,0 +1,153 @@
+"""``radwright serve`` put together: folder, network, application, and the HTTP server around it.
+
+The only file that imports uvicorn (extra ``serve``).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from radwright.errors import ConfigError, require
+from radwright.serving.room import ReadingRoom
+from radwright.serving.settings import ServeConfig
+
+GRACE_S = 30
+"""How long requests that are being answered may take once the server is told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeRequest:
+    """What is to be served, and where.
+
+    Attributes:
+        checkpoint: a checkpoint directory.
+        data: the reading room's folder.
+        host: address to listen at.
+        port: 0: any free one.
+        allow_hosts: names by which clients call the server, besides loopback's and ``host``; ``*``: any.
+        certificate, key: PEM files; without them, plain HTTP.
+        settings: of ``ServeConfig``.
+        device, threads, decoding, risk, uncertain: as for ``radwright generate``.
+    """
+
+    checkpoint: Path
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allow_hosts: tuple[str, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    threads: int | None = None
+    decoding: tuple[str, ...] = ()
+    risk: float | None = None
+    uncertain: str | None = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
+    """Serve until told to stop (SIGTERM, Ctrl-C): then finish what is being answered and drafted.
+
+    Args:
+        request: what.
+        tell: told in words what a person should know.
+
+    Returns:
+        Whether the last batch was finished.
+
+    Raises:
+        MissingExtraError: the ``serve`` extra is not installed.
+        ConfigError: without a token beyond loopback; half a certificate; a setting; another server on the folder.
+        CheckpointError, StoreError: the checkpoint or the folder cannot be used.
+    """
+    for module in ("fastapi", "python_multipart", "prometheus_client"):
+        require(module, extra="serve")
+    uvicorn = require("uvicorn", extra="serve")
+    from radwright.serving.http.app import create_app
+    from radwright.serving.server import Server, only_server
+    from radwright.serving.writing import Writer
+
+    config = ServeConfig.parse(dict(request.settings), where="serve")
+    if (request.certificate is None) != (request.key is None):
+        raise ConfigError("--certificate and --key belong together: give both, or neither")
+    room = ReadingRoom(request.data)
+    is_local, has_tokens = is_loopback(request.host), room.access.has_tokens()
+    if not (is_local or has_tokens):
+        raise ConfigError(
+            f"--host {request.host}: others can reach that address, and nobody has a token; make one first: "
+            f'radwright token add "Dr. Name" --role radiologist --data {request.data}'
+        )
+    with only_server(request.data):
+        room.blobs.sweep()
+        writer = Writer.open(
+            request.checkpoint,
+            device=request.device,
+            threads=request.threads,
+            decoding=request.decoding,
+            risk=request.risk,
+            uncertain=request.uncertain,
+            windows_per_side=config.windows_per_side,
+        )
+        server = Server(room, writer, config, is_open=not has_tokens)
+        for note in _notes(request, has_tokens=has_tokens, is_local=is_local):
+            tell(note)
+        hosts = None if "*" in request.allow_hosts else (request.host, *request.allow_hosts)
+        with _listening(request) as listener:
+            scheme = "https" if request.certificate else "http"
+            tell(f"{scheme}://{_shown(request.host)}:{listener.getsockname()[1]}/")
+            http = uvicorn.Server(
+                uvicorn.Config(
+                    create_app(server, hosts=hosts),
+                    log_config=None,
+                    access_log=False,  # its lines hold queries, and these may name a patient; the guard has its own
+                    server_header=False,
+                    timeout_graceful_shutdown=GRACE_S,
+                    ssl_certfile=request.certificate,
+                    ssl_keyfile=request.key,
+                )
+            )
+            http.run(sockets=[listener])
+        return not server.engine.is_alive
+
+
+def _listening(request: ServeRequest) -> socket.socket:
+    """A socket that listens where it is asked for.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in request.host else socket.AF_INET
+    try:
+        return socket.create_server((request.host, request.port), family=family, backlog=512)
+    except OSError as error:
+        raise ConfigError(
+            f"--host {request.host} --port {request.port}: cannot listen there: {error.strerror or error}"
+        ) from error
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _notes(request: ServeRequest, *, has_tokens: bool, is_local: bool) -> Sequence[str]:
+    notes = []
+    if not has_tokens:
+        notes.append("no token is needed: whoever uses this machine may read, sign and administer")
+    if not is_local and request.certificate is None:
+        notes.append("plain HTTP beyond this machine: tokens and images can be read on the way; give --certificate")
+    return notes

@@ -1,0 +1,426 @@
+"""Studies of the reading room: how they come in, wait for a draft, and get exactly one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from radwright.errors import StudyError
+from radwright.serving import audit
+from radwright.serving.assertions import asserted, doubt, urgency
+from radwright.serving.database import Database, now
+from radwright.serving.records import (
+    Draft,
+    DraftFinding,
+    DraftSentence,
+    ModelIdentity,
+    ReadingImage,
+    ReadingStudy,
+    StudyState,
+)
+
+SYSTEM = "radwright"
+"""Who does what nobody asked for: the software."""
+_STUDY = tuple(field.name for field in dataclasses.fields(ReadingStudy))
+_IMAGE = tuple(field.name for field in dataclasses.fields(ReadingImage))
+
+
+class UnknownStudyError(StudyError):
+    """There is no such study, image, draft or version here."""
+
+
+class ConflictError(StudyError):
+    """What is asked for does not fit what the study has become meanwhile."""
+
+
+class QueueFullError(StudyError):
+    """More studies wait for a draft than the server takes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A draft to be made.
+
+    Attributes:
+        study_id: for which study.
+        forced: disease -> whether the network is told of it or kept from it; empty: as perceived.
+        actor: who asked for it.
+        created_at: when.
+        deadline_at: when it is of no use any more; empty: never.
+    """
+
+    study_id: str
+    forced: Mapping[str, bool]
+    actor: str
+    created_at: str
+    deadline_at: str
+
+
+class Studies:
+    """The studies in a reading room's database; every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # ---- coming in
+
+    def upload(
+        self,
+        study: ReadingStudy,
+        images: Sequence[ReadingImage],
+        *,
+        actor: str,
+        most_waiting: int,
+        deadline_at: str = "",
+        request_key: str = "",
+    ) -> tuple[ReadingStudy, bool]:
+        """A whole study that was uploaded, waiting for its draft; and whether it is new.
+
+        Args:
+            study: its facts; id, state and times are given here.
+            images: whose bytes are kept already.
+            actor: who uploaded it.
+            most_waiting: studies that may wait for a draft, this one included.
+            deadline_at: see ``Job``.
+            request_key: a name that the client gave its request: sent again, it gives the study of the first time.
+
+        Raises:
+            QueueFullError: too many wait.
+            ConflictError: the DICOM study or an image of it is here already.
+        """
+        with self.database.transaction() as connection:
+            if request_key:
+                row = connection.execute("SELECT id FROM study WHERE request_key = ?", (request_key,)).fetchone()
+                if row:
+                    return self._study(connection, row["id"]), False
+            waiting = connection.execute("SELECT count(*) FROM job").fetchone()[0]
+            if waiting >= most_waiting:
+                raise QueueFullError(f"{waiting} studies wait for a draft, and the server takes on no more; try later")
+            self._refuse_known(connection, study, images)
+            made = self._insert(connection, study, "waiting", request_key)
+            for image in images:
+                self._insert_image(connection, made.id, image)
+            self._want_draft(connection, made.id, {}, actor, deadline_at)
+            digests = [image.digest for image in images]
+            audit.append(connection, actor, "upload", made.id, images=digests, origin=study.origin)
+        return made, True
+
+    def receive(self, study: ReadingStudy, image: ReadingImage, *, actor: str) -> str:
+        """One image of a study that comes image by image (DICOM C-STORE); the study's id here.
+
+        The same image again changes nothing. A study that had its draft goes back to receiving, unless a person has
+        edited or signed its report: then the image is kept, the audit log tells it, and the report stays.
+
+        Args:
+            study: its facts; of a study that is here already nothing is changed.
+            image: its bytes are kept already; its place is given here.
+            actor: who sent it.
+
+        Raises:
+            ConflictError: an image of this SOPInstanceUID but with other bytes is here.
+        """
+        with self.database.transaction() as connection:
+            known = connection.execute(
+                "SELECT study, digest FROM image WHERE sop_instance_uid = ?", (image.sop_instance_uid,)
+            ).fetchone()
+            if known is not None:
+                if known["digest"] != image.digest:
+                    raise ConflictError(
+                        f"image {image.sop_instance_uid} is here already with other bytes; the first stays"
+                    )
+                return str(known["study"])
+            row = connection.execute("SELECT id FROM study WHERE study_uid = ?", (study.study_uid,)).fetchone()
+            made = self._study(connection, row["id"]) if row else self._insert(connection, study, "receiving", "")
+            place = connection.execute("SELECT count(*) FROM image WHERE study = ?", (made.id,)).fetchone()[0]
+            self._insert_image(connection, made.id, dataclasses.replace(image, place=place))
+            late = row is not None and self._touched(connection, made)
+            if not late:
+                connection.execute("DELETE FROM job WHERE study = ?", (made.id,))
+                self._change(connection, made.id, "receiving")
+            action = "receive late image" if late else "receive image"
+            audit.append(connection, actor, action, made.id, image=image.digest)
+        return made.id
+
+    def complete_quiet(self, before: str) -> list[str]:
+        """Studies whose last image came before this time are complete: they wait for a draft now; their ids."""
+        with self.database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT id FROM study WHERE state = 'receiving' AND "
+                "(SELECT max(received_at) FROM image WHERE study = study.id) < ? ORDER BY received_at",
+                (before,),
+            ).fetchall()
+            for row in rows:
+                self._change(connection, row["id"], "waiting")
+                self._want_draft(connection, row["id"], {}, SYSTEM, "")
+                audit.append(connection, SYSTEM, "study complete", row["id"])
+        return [row["id"] for row in rows]
+
+    # ---- drafts
+
+    def jobs(self, *, limit: int, leave_out: Sequence[str] = ()) -> list[Job]:
+        """Drafts to be made, the oldest first."""
+        marks = ", ".join("?" * len(leave_out))
+        rows = self.database.connection.execute(
+            f"SELECT * FROM job WHERE study NOT IN ({marks}) ORDER BY created_at, study LIMIT ?", (*leave_out, limit)
+        )
+        return [
+            Job(row["study"], json.loads(row["forced"]), row["actor"], row["created_at"], row["deadline_at"] or "")
+            for row in rows
+        ]
+
+    def num_waiting(self) -> int:
+        """Drafts to be made."""
+        return int(self.database.connection.execute("SELECT count(*) FROM job").fetchone()[0])
+
+    def num_ahead(self, study_id: str) -> int | None:
+        """Drafts to be made before this study's; None where it waits for none."""
+        row = self.database.connection.execute("SELECT created_at FROM job WHERE study = ?", (study_id,)).fetchone()
+        if row is None:
+            return None
+        ahead = self.database.connection.execute(
+            "SELECT count(*) FROM job WHERE (created_at, study) < (?, ?)", (row["created_at"], study_id)
+        )
+        return int(ahead.fetchone()[0])
+
+    def request_draft(
+        self, study_id: str, forced: Mapping[str, bool], *, actor: str, most_waiting: int, deadline_at: str = ""
+    ) -> None:
+        """Ask for another draft.
+
+        Raises:
+            UnknownStudyError: no such study.
+            ConflictError: it is signed, still coming in, or waits for a draft already.
+            QueueFullError: too many wait.
+        """
+        with self.database.transaction() as connection:
+            study = self._study(connection, study_id)
+            if study.state in {"signed", "receiving"}:
+                raise ConflictError(f"study {study_id} is {study.state}: it takes no other draft")
+            if connection.execute("SELECT 1 FROM job WHERE study = ?", (study_id,)).fetchone():
+                raise ConflictError(f"study {study_id} waits for a draft already")
+            waiting = connection.execute("SELECT count(*) FROM job").fetchone()[0]
+            if waiting >= most_waiting:
+                raise QueueFullError(f"{waiting} studies wait for a draft, and the server takes on no more; try later")
+            self._want_draft(connection, study_id, forced, actor, deadline_at)
+            if study.state == "failed":
+                self._change(connection, study_id, "waiting")
+            audit.append(connection, actor, "request draft", study_id, forced=dict(forced))
+
+    def add_draft(self, job: Job, draft: Draft) -> Draft | None:
+        """Keep the draft that a job asked for, with its number; None where the job was withdrawn meanwhile.
+
+        It becomes the report's newest version unless a person has edited the report.
+        """
+        with self.database.transaction() as connection:
+            study = self._wanted(connection, job)
+            if study is None:
+                return None
+            number = connection.execute("SELECT count(*) FROM draft WHERE study = ?", (study.id,)).fetchone()[0] + 1
+            made = dataclasses.replace(draft, number=number)
+            connection.execute(
+                "INSERT INTO draft VALUES (?, ?, ?, ?)", (study.id, number, _draft_body(made), made.created_at)
+            )
+            connection.execute("DELETE FROM job WHERE study = ?", (study.id,))
+            told: dict[str, Any] = {"draft": number, "weights": made.model.weights}
+            if not self._touched(connection, study):
+                version = add_version(
+                    connection, study.id, made.text, author=made.model.name, kind="draft", draft=number
+                )
+                told |= {"version": version, "text": audit.text_digest(made.text)}
+                set_asserted(connection, study.id, made.text, made)
+            self._change(connection, study.id, "drafted")
+            audit.append(connection, SYSTEM, "draft", study.id, **told)
+        return made
+
+    def fail(self, job: Job, reason: str) -> None:
+        """No draft can be had: the study says why. One that has a draft already keeps it."""
+        with self.database.transaction() as connection:
+            study = self._wanted(connection, job)
+            if study is None:
+                return
+            connection.execute("DELETE FROM job WHERE study = ?", (study.id,))
+            has_draft = connection.execute("SELECT 1 FROM draft WHERE study = ?", (study.id,)).fetchone()
+            if has_draft:
+                self._change(connection, study.id, study.state)
+            else:
+                self._change(connection, study.id, "failed", reason)
+            audit.append(connection, SYSTEM, "draft failed", study.id, reason=reason)
+
+    def _wanted(self, connection: sqlite3.Connection, job: Job) -> ReadingStudy | None:
+        """The job's study, if the very job still stands."""
+        row = connection.execute("SELECT created_at FROM job WHERE study = ?", (job.study_id,)).fetchone()
+        if row is None or row["created_at"] != job.created_at:
+            return None
+        study = self._study(connection, job.study_id)
+        return None if study.state in {"signed", "receiving"} else study
+
+    # ---- reading
+
+    def study(self, study_id: str) -> ReadingStudy:
+        """One study.
+
+        Raises:
+            UnknownStudyError: there is none of this id.
+        """
+        return self._study(self.database.connection, study_id)
+
+    def find(self, name: str) -> str:
+        """The id of the study of this id, StudyInstanceUID or accession.
+
+        Raises:
+            UnknownStudyError: none, or several.
+        """
+        rows = self.database.connection.execute(
+            "SELECT id FROM study WHERE ?1 <> '' AND ?1 IN (id, study_uid, accession)", (name,)
+        ).fetchall()
+        if len(rows) != 1:
+            several = f"{len(rows)} studies: {', '.join(row['id'] for row in rows)}" if rows else "no study"
+            raise UnknownStudyError(f"{name!r} names {several} here")
+        return str(rows[0]["id"])
+
+    def images(self, study_id: str) -> tuple[ReadingImage, ...]:
+        """Its images, in order."""
+        rows = self.database.connection.execute("SELECT * FROM image WHERE study = ? ORDER BY place", (study_id,))
+        return tuple(_image(row) for row in rows)
+
+    def draft(self, study_id: str, number: int | None = None) -> Draft | None:
+        """A draft of a study, the newest one where none is named; None where there is none."""
+        found = self.database.connection.execute(
+            "SELECT body FROM draft WHERE study = ? AND (? IS NULL OR number = ?) ORDER BY number DESC LIMIT 1",
+            (study_id, number, number),
+        ).fetchone()
+        return _draft(found["body"]) if found else None
+
+    def drafts(self, study_id: str) -> list[Draft]:
+        """All drafts of a study, in order."""
+        rows = self.database.connection.execute("SELECT body FROM draft WHERE study = ? ORDER BY number", (study_id,))
+        return [_draft(row["body"]) for row in rows]
+
+    # ---- inside a transaction
+
+    def _study(self, connection: sqlite3.Connection, study_id: str) -> ReadingStudy:
+        row = connection.execute("SELECT * FROM study WHERE id = ?", (study_id,)).fetchone()
+        if row is None:
+            raise UnknownStudyError(f"there is no study {study_id!r} here")
+        return ReadingStudy(**{name: row[name] for name in _STUDY})
+
+    def _refuse_known(
+        self, connection: sqlite3.Connection, study: ReadingStudy, images: Sequence[ReadingImage]
+    ) -> None:
+        if study.study_uid:
+            row = connection.execute("SELECT id FROM study WHERE study_uid = ?", (study.study_uid,)).fetchone()
+            if row:
+                raise ConflictError(f"this DICOM study is here already, as study {row['id']}")
+        for image in images:
+            row = connection.execute(
+                "SELECT study FROM image WHERE sop_instance_uid = ? AND sop_instance_uid <> ''",
+                (image.sop_instance_uid,),
+            ).fetchone()
+            if row:
+                raise ConflictError(f"image {image.name} is here already, in study {row['study']}")
+
+    def _insert(
+        self, connection: sqlite3.Connection, study: ReadingStudy, state: StudyState, request_key: str
+    ) -> ReadingStudy:
+        moment = now()
+        made = dataclasses.replace(
+            study,
+            id=secrets.token_hex(8),
+            state=state,
+            received_at=moment,
+            updated_at=moment,
+        )
+        names = (*_STUDY, "request_key")
+        connection.execute(
+            f"INSERT INTO study ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+            (*(getattr(made, name) for name in _STUDY), request_key or None),
+        )
+        return made
+
+    def _insert_image(self, connection: sqlite3.Connection, study_id: str, image: ReadingImage) -> None:
+        values = [getattr(image, name) for name in _IMAGE]
+        connection.execute(
+            f"INSERT INTO image (study, {', '.join(_IMAGE)}, received_at) "
+            f"VALUES (?, {', '.join('?' * len(_IMAGE))}, ?)",
+            (study_id, *values, now()),
+        )
+
+    def _want_draft(
+        self,
+        connection: sqlite3.Connection,
+        study_id: str,
+        forced: Mapping[str, bool],
+        actor: str,
+        deadline_at: str,
+    ) -> None:
+        connection.execute(
+            "INSERT INTO job VALUES (?, ?, ?, ?, ?)",
+            (study_id, json.dumps(dict(forced)), actor, now(), deadline_at or None),
+        )
+
+    def _change(self, connection: sqlite3.Connection, study_id: str, state: str, reason: str = "") -> None:
+        connection.execute(
+            "UPDATE study SET state = ?, reason = ?, updated_at = ? WHERE id = ?", (state, reason, now(), study_id)
+        )
+
+    def _touched(self, connection: sqlite3.Connection, study: ReadingStudy) -> bool:
+        """Whether a person has worked on the report."""
+        edited = connection.execute("SELECT 1 FROM version WHERE study = ? AND kind = 'edit'", (study.id,)).fetchone()
+        return study.state == "signed" or edited is not None
+
+
+def add_version(
+    connection: sqlite3.Connection,
+    study_id: str,
+    text: str,
+    *,
+    author: str,
+    kind: str,
+    draft: int,
+    based_on: int | None = None,
+) -> int:
+    """The next version of a report, inside a transaction; its number. Based on the newest one where none is named."""
+    last = connection.execute("SELECT max(number) FROM version WHERE study = ?", (study_id,)).fetchone()[0] or 0
+    base = last if based_on is None else based_on
+    connection.execute(
+        "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (study_id, last + 1, text, author, kind, base, draft, now()),
+    )
+    return int(last + 1)
+
+
+def set_asserted(connection: sqlite3.Connection, study_id: str, text: str, draft: Draft | None) -> None:
+    """What a study's report asserts now, for the worklist; inside a transaction."""
+    found = asserted(text, draft)
+    connection.execute("DELETE FROM asserted WHERE study = ?", (study_id,))
+    connection.executemany(
+        "INSERT INTO asserted VALUES (?, ?, ?)", [(study_id, name, value) for name, value in found.items()]
+    )
+    connection.execute(
+        "UPDATE study SET doubt = ?, urgency = ? WHERE id = ?", (doubt(found, draft), urgency(found), study_id)
+    )
+
+
+def _image(row: sqlite3.Row) -> ReadingImage:
+    values: dict[str, Any] = {name: row[name] for name in _IMAGE}
+    return ReadingImage(**{**values, "burned_in": bool(values["burned_in"])})
+
+
+def _draft_body(draft: Draft) -> str:
+    return json.dumps(dataclasses.asdict(draft), ensure_ascii=False)
+
+
+def _draft(body: str) -> Draft:
+    values = json.loads(body)
+    sentences = tuple(
+        DraftSentence(each["text"], each["log_prob"], tuple(each["findings"])) for each in values.pop("sentences")
+    )
+    findings = tuple(DraftFinding(**each) for each in values.pop("findings"))
+    model = ModelIdentity(**values.pop("model"))
+    token_ids = tuple(values.pop("token_ids"))
+    return Draft(sentences=sentences, findings=findings, model=model, token_ids=token_ids, **values)

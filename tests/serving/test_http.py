@@ -1,0 +1,343 @@
+"""The reading room over HTTP: the whole way of a study, who may do what, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from serving_cases import TEXT, FakeWriter, client_of, events, make_server, png, upload
+
+from radwright.serving import audit
+from radwright.serving.server import Server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return make_server(tmp_path / "room")
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[TestClient]:
+    with client_of(server) as client:
+        yield client
+
+
+def drafted(client: TestClient, **form: str) -> str:
+    answer = upload(client, **form)
+    assert answer.status_code == 201, answer.text
+    study_id = str(answer.json()["study"]["id"])
+    assert events(client, study_id)[-1][0] == "draft"
+    return study_id
+
+
+def test_a_study_from_upload_to_signature(client: TestClient, server: Server) -> None:
+    answer = upload(client, png(), png(30, 50, seed=1), indication="cough", accession="A1")
+    assert answer.status_code == 201
+    row = answer.json()["study"]
+    told = events(client, row["id"])
+    texts = [each["text"] for kind, each in told if kind == "text"]
+    assert texts == sorted(texts, key=len)
+    assert all(TEXT.startswith(text) for text in texts)
+    assert told[-1][1]["draft"]["text"] == TEXT
+    study = client.get(f"/v1/studies/{row['id']}").json()
+    assert study["study"]["state"] == "drafted"
+    assert [(each["width"], each["height"]) for each in study["images"]] == [(40, 32), (30, 50)]
+    assert study["report"]["text"] == TEXT
+    assert study["study"]["findings"][0] == {
+        "finding": "pleural_effusion",
+        "title": "pleural effusion",
+        "probability": 0.8,
+    }
+    saved = client.put(f"/v1/studies/{row['id']}/report", json={"text": "All clear.", "based_on": 1})
+    assert saved.json()["version"]["number"] == 2
+    stale = client.put(f"/v1/studies/{row['id']}/report", json={"text": "Other.", "based_on": 1})
+    assert (stale.status_code, stale.json()["error"]["code"]) == (409, "conflict")
+    signed = client.post(f"/v1/studies/{row['id']}/sign", json={"version": 2, "observer": "Dr. Ann"})
+    assert signed.status_code == 200
+    study = client.get(f"/v1/studies/{row['id']}").json()
+    assert (study["study"]["state"], study["signature"]["observer"]) == ("signed", "Dr. Ann")
+    assert [each["kind"] for each in study["versions"]] == ["draft", "edit"]
+    again = client.post(f"/v1/studies/{row['id']}/drafts", json={})
+    assert again.status_code == 409
+    assert [each["action"] for each in client.get("/v1/audit").json()["entries"]] == ["upload", "draft", "edit", "sign"]
+    assert audit.verify(server.room.database).faults == ()
+
+
+def test_images_are_the_decoded_pixels_and_never_more(client: TestClient) -> None:
+    data = png(50, 20, seed=3)
+    study_id = upload(client, data).json()["study"]["id"]
+    answer = client.get(f"/v1/studies/{study_id}/images/0/pixels")
+    assert (answer.headers["x-width"], answer.headers["x-height"], answer.headers["x-bits"]) == ("50", "20", "8")
+    assert len(answer.content) == 50 * 20
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    assert answer.content == np.asarray(Image.open(io.BytesIO(data))).tobytes()
+    assert client.get(f"/v1/studies/{study_id}/images/0/thumbnail").headers["content-type"] == "image/png"
+    assert client.get(f"/v1/studies/{study_id}/images/1/pixels").status_code == 404
+
+
+def test_clues_are_switched_and_the_draft_follows(client: TestClient) -> None:
+    study_id = drafted(client)
+    answer = client.post(f"/v1/studies/{study_id}/drafts", json={"clues": {"on": ["Edema"], "off": []}})
+    assert answer.status_code == 202
+    assert events(client, study_id)[-1][1]["draft"]["text"] == "There is edema."
+    study = client.get(f"/v1/studies/{study_id}").json()
+    assert study["draft"]["forced"] == {"Edema": True}
+    assert [each["number"] for each in study["drafts"]] == [1, 2]
+    for wanted in ({"on": ["Gout"]}, {"on": ["Edema"], "off": ["Edema"]}):
+        assert client.post(f"/v1/studies/{study_id}/drafts", json={"clues": wanted}).status_code == 422
+
+
+def test_evidence_is_sought_once_per_draft(client: TestClient, server: Server) -> None:
+    study_id = drafted(client)
+    first, second = (client.get(f"/v1/studies/{study_id}/evidence/1/{place}") for place in (0, 1))
+    assert first.json()["maps"]["occlusion"] == [{"place": 0, "grid": [[0.0, 0.5], [1.0, 0.0]]}]
+    assert second.json()["text"] == "The heart is normal."
+    assert client.get(f"/v1/studies/{study_id}/evidence/1/2").status_code == 404
+    assert "radwright_evidence_seconds_count 1.0" in client.get("/metrics").text
+
+
+def test_the_worklist_finds(client: TestClient) -> None:
+    first, second = drafted(client, indication="fever"), drafted(client, indication="cough")
+    client.put(f"/v1/studies/{second}/report", json={"text": "Clear.", "based_on": 1})
+
+    def found(**query: str) -> list[str]:
+        answer = client.get("/v1/studies", params=query)
+        assert answer.status_code == 200, answer.text
+        return [each["id"] for each in answer.json()["studies"]]
+
+    assert found() == [second, first]
+    assert found(finding="pleural_effusion") == [first]
+    assert found(q="FEVER") == [first]
+    assert found(sort="risk") == [first, second]
+    assert found(state="signed") == []
+    assert client.get("/v1/studies", params={"sort": "nonsense"}).status_code == 422
+
+
+def test_a_request_sent_twice_makes_one_study(client: TestClient) -> None:
+    answers = [
+        client.post("/v1/studies", files=[("files", ("a.png", png()))], headers={"Idempotency-Key": "k1"})
+        for _ in range(2)
+    ]
+    assert answers[0].json()["study"]["id"] == answers[1].json()["study"]["id"]
+    assert client.get("/v1/studies").json()["total"] == 1
+
+
+# ---- limits
+
+
+def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
+    writer = FakeWriter()
+    writer.gate.clear()
+    with client_of(make_server(tmp_path, writer=writer, max_waiting=2)) as client:
+        codes = [upload(client).status_code for _ in range(4)]
+        answer = upload(client)
+        writer.gate.set()
+        assert codes == [201, 201, 429, 429]
+        assert answer.headers["retry-after"] == "5"
+        assert answer.json()["error"]["code"] == "queue_full"
+        total = client.get("/v1/studies").json()["total"]
+    assert total == 2
+
+
+def test_studies_that_wait_are_drafted_together(tmp_path: Path) -> None:
+    writer = FakeWriter()
+    writer.gate.clear()
+    with client_of(make_server(tmp_path, writer=writer, max_batch=4)) as client:
+        ids = [upload(client).json()["study"]["id"] for _ in range(7)]
+        writer.gate.set()
+        for study_id in ids:
+            assert events(client, study_id)[-1][0] == "draft"
+    assert sorted(name for batch in writer.batches for name in batch) == sorted(ids)
+    assert max(len(batch) for batch in writer.batches) == 4
+
+
+def test_a_draft_that_comes_too_late_to_be_of_use_is_given_up(tmp_path: Path) -> None:
+    writer = FakeWriter()
+    writer.gate.clear()
+    with client_of(make_server(tmp_path, writer=writer, max_batch=1, draft_deadline_s=0.5)) as client:
+        ids = [upload(client).json()["study"]["id"] for _ in range(2)]
+        time.sleep(0.8)
+        writer.gate.set()
+        kinds = [events(client, study_id)[-1] for study_id in ids]
+    assert kinds[0][0] == "draft"
+    assert kinds[1] == ("failed", {"reason": "no draft within its time limit: the server was busy; ask again"})
+
+
+def test_what_waits_when_the_server_stops_is_drafted_by_the_next(tmp_path: Path) -> None:
+    writer = FakeWriter()
+    writer.gate.clear()
+    first = make_server(tmp_path, writer=writer, max_batch=1)
+    with client_of(first) as client:
+        ids = [upload(client).json()["study"]["id"] for _ in range(3)]
+        first.engine._stopping = True
+        writer.gate.set()
+    assert first.room.studies.num_waiting() == 2
+    with client_of(make_server(tmp_path)) as client:
+        assert [events(client, study_id)[-1][0] for study_id in ids] == ["draft"] * 3
+        assert [len(client.get(f"/v1/studies/{each}/versions").json()["versions"]) for each in ids] == [1, 1, 1]
+
+
+def test_a_body_is_measured_before_and_while_it_is_read(tmp_path: Path) -> None:
+    with client_of(make_server(tmp_path, max_upload_mb=0.05)) as client:
+        assert upload(client, b"\x89PNG\r\n\x1a\n" + bytes(100_000)).status_code == 413
+
+        def unmeasured() -> Iterator[bytes]:
+            yield b"--x\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n"
+            yield from [bytes(10_000)] * 10
+
+        answer = client.post(
+            "/v1/studies", content=unmeasured(), headers={"Content-Type": "multipart/form-data; boundary=x"}
+        )
+        assert "content-length" not in answer.request.headers
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+        assert client.get("/v1/studies").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no image", png()[:60], b"\xff\xd8\xff\xe0" + bytes(100), b"PK\x03\x04" + bytes(100)]
+)
+def test_what_is_no_image_is_refused_and_nothing_is_kept(client: TestClient, server: Server, data: bytes) -> None:
+    answer = upload(client, png(), data, name="../../etc/passwd")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_image")
+    assert "etc" not in answer.json()["error"]["message"]
+    assert client.get("/v1/studies").json()["total"] == 0
+    assert not [path for path in (server.room.folder / "images").rglob("*") if path.is_file()]
+
+
+# ---- who may do what
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, dict[str, str]]]]:
+    server = make_server(tmp_path / "closed", is_open=False)
+    names = {"Rita": "reader", "Dr. Ann": "radiologist", "Ada": "admin"}
+    headers = {role: {"Authorization": f"Bearer {server.room.access.add(name, role)}"} for name, role in names.items()}
+    with client_of(server) as client:
+        yield client, headers
+
+
+def test_without_a_token_nothing_is_told(closed: tuple[TestClient, Any]) -> None:
+    client, headers = closed
+    for path in ("/v1/studies", "/v1/model", "/v1/audit", "/metrics", "/v1/findings"):
+        assert client.get(path).status_code == 401, path
+        assert client.get(path, headers={"Authorization": "Bearer guess"}).status_code == 401, path
+    assert upload(client).status_code == 401
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/v1/session").json() == {"signed_in": False, "needs_token": True, "name": None, "role": None}
+    assert client.get("/v1/studies", headers=headers["reader"]).status_code == 200
+
+
+def test_each_role_may_what_those_below_it_may(closed: tuple[TestClient, Any]) -> None:
+    client, headers = closed
+    client.headers.update(headers["reader"])
+    study_id = drafted(client)
+    edit = {"text": "Clear.", "based_on": 1}
+    assert client.put(f"/v1/studies/{study_id}/report", json=edit).status_code == 403
+    assert client.post(f"/v1/studies/{study_id}/sign", json={"version": 1}).status_code == 403
+    assert client.get("/v1/audit").status_code == 403
+    client.headers.update(headers["radiologist"])
+    assert client.put(f"/v1/studies/{study_id}/report", json=edit).status_code == 200
+    forged = client.post(f"/v1/studies/{study_id}/sign", json={"version": 2, "observer": "Dr. Bob"})
+    assert forged.status_code == 422
+    assert client.post(f"/v1/studies/{study_id}/sign", json={"version": 2}).json()["signature"]["observer"] == "Dr. Ann"
+    assert client.get("/v1/audit").status_code == 403
+    client.headers.update(headers["admin"])
+    actors = [each["actor"] for each in client.get("/v1/audit").json()["entries"]]
+    assert actors[-4:] == ["Rita", "radwright", "Dr. Ann", "Dr. Ann"]
+
+
+def test_a_browser_signs_in_with_a_cookie_that_scripts_cannot_read(closed: tuple[TestClient, Any]) -> None:
+    client, headers = closed
+    token = headers["radiologist"]["Authorization"].partition(" ")[2]
+    assert client.post("/v1/session", json={"token": "guess"}).status_code == 401
+    answer = client.post("/v1/session", json={"token": token})
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert token not in cookie
+    assert client.get("/v1/session").json()["name"] == "Dr. Ann"
+    assert client.get("/v1/studies").status_code == 200
+    assert client.delete("/v1/session").status_code == 204
+    assert client.get("/v1/studies").status_code == 401
+
+
+def test_other_sites_and_other_names_are_refused(client: TestClient) -> None:
+    files = [("files", ("a.png", png()))]
+    foreign = client.post("/v1/studies", files=files, headers={"Origin": "https://evil.example"})
+    assert (foreign.status_code, foreign.json()["error"]["code"]) == (403, "foreign_origin")
+    assert client.post("/v1/studies", files=files, headers={"Origin": "http://localhost"}).status_code == 201
+    rebound = client.get("/v1/studies", headers={"Host": "evil.example"})
+    assert (rebound.status_code, rebound.json()["error"]["code"]) == (400, "unknown_host")
+
+
+def test_the_browser_may_do_nothing_that_is_not_ours(client: TestClient) -> None:
+    for path in ("/", "/v1/studies", "/nowhere", "/static/../../server.py"):
+        headers = client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff"
+    assert client.get("/v1/studies").headers["cache-control"] == "no-store"
+    for path in ("/static/%2e%2e/server.py", "/static//etc/passwd", "/static/..%2fserver.py", "/static/server.py"):
+        assert client.get(path).status_code == 404, path
+
+
+# ---- what is told to whom
+
+
+def test_no_log_line_and_no_metric_names_a_patient(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        study_id = drafted(client, accession="SECRET-1", indication="SECRET-2", description="SECRET-3")
+        upload(client, b"no image", name="SECRET-4.png")
+        client.get("/v1/studies", params={"q": "SECRET-5"})
+        client.put(f"/v1/studies/{study_id}/report", json={"text": "SECRET-6", "based_on": 1})
+    ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("httpx"))
+    assert "SECRET" not in ours
+    assert study_id in ours
+    assert "SECRET" not in client.get("/metrics").text
+
+
+def test_an_unforeseen_error_tells_the_client_nothing_and_the_log_no_message(
+    client: TestClient, server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**options: Any) -> Any:
+        raise RuntimeError("".join(["SEC", "RET"]))
+
+    monkeypatch.setattr(server.room.worklist, "find", broken)
+    answer = client.get("/v1/studies")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    assert "SECRET" not in answer.text + caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "in broken" in caplog.text
+
+
+def test_metrics_count_what_happened(client: TestClient) -> None:
+    drafted(client)
+    text = client.get("/metrics").text
+    assert 'radwright_studies{state="drafted"} 1.0' in text
+    assert 'radwright_drafts_total{outcome="drafted"} 1.0' in text
+    assert 'radwright_requests_total{method="POST",route="/v1/studies",status="201"} 1.0' in text
+
+
+def test_an_unforeseen_fault_of_the_network_fails_its_studies_and_no_others(tmp_path: Path) -> None:
+    class Faulty(FakeWriter):
+        def write(self, orders: Any, on_text: Any) -> Any:
+            if len(self.batches) == 0:
+                self.batches.append(())
+                raise RuntimeError("out of memory")
+            return super().write(orders, on_text)
+
+    with client_of(make_server(tmp_path, writer=Faulty())) as client:
+        first = upload(client).json()["study"]["id"]
+        assert events(client, first)[-1][0] == "failed"
+        assert client.get(f"/v1/studies/{first}").json()["study"]["state"] == "failed"
+        drafted(client)
+        client.post(f"/v1/studies/{first}/drafts", json={})
+        assert events(client, first)[-1][0] == "draft"

@@ -1,0 +1,314 @@
+"""The reading room's store: one result per study, versions that stay, conflicts that are told, a log that holds."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from room_cases import draft, drafted, image, job_of, study, uploaded
+
+from radwright.errors import ConfigError, StoreError
+from radwright.serving import audit
+from radwright.serving.room import ReadingRoom
+from radwright.serving.studies import ConflictError, QueueFullError, UnknownStudyError
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> ReadingRoom:
+    return ReadingRoom(tmp_path / "room")
+
+
+def test_an_upload_gets_one_draft_and_that_is_its_report(room: ReadingRoom) -> None:
+    study_id = uploaded(room)
+    job = job_of(room, study_id)
+    made = room.studies.add_draft(job, draft())
+    assert made is not None
+    assert made.number == 1
+    assert room.studies.add_draft(job, draft("Another.")) is None
+    assert room.studies.draft(study_id) == made
+    assert [(each.text, each.kind, each.author) for each in room.reports.versions(study_id)] == [
+        (draft().text, "draft", "demo")
+    ]
+    assert room.studies.study(study_id).state == "drafted"
+    assert room.studies.num_waiting() == 0
+    assert room.worklist.find(finding="pleural_effusion")[1][0].doubt == pytest.approx(0.2)
+    assert room.worklist.find(finding="pneumothorax") == (0, [])
+
+
+def test_a_queue_that_is_full_takes_nothing(room: ReadingRoom) -> None:
+    uploaded(room)
+    with pytest.raises(QueueFullError, match="1 studies wait"):
+        room.studies.upload(study(), [image()], actor="local", most_waiting=1)
+    assert room.worklist.find()[0] == 1
+
+
+def test_the_same_request_sent_again_is_the_same_study(room: ReadingRoom) -> None:
+    first, is_new = room.studies.upload(study(), [image()], actor="local", most_waiting=9, request_key="k")
+    again, is_new_again = room.studies.upload(study(), [image()], actor="local", most_waiting=9, request_key="k")
+    assert (first, is_new, is_new_again) == (again, True, False)
+
+
+def test_an_edit_on_an_old_version_is_refused_and_nothing_is_lost(room: ReadingRoom) -> None:
+    study_id = drafted(room)
+    first = room.reports.save(study_id, "Edited.", based_on=1, author="ann")
+    assert (first.number, first.kind, first.based_on, first.draft) == (2, "edit", 1, 1)
+    assert room.reports.save(study_id, "Edited.", based_on=2, author="ann") == first
+    with pytest.raises(ConflictError, match="version 1 is not the newest one"):
+        room.reports.save(study_id, "Other.", based_on=1, author="bob")
+    assert [each.text for each in room.reports.versions(study_id)] == [draft().text, "Edited."]
+    assert room.worklist.row(study_id).findings == {}
+
+
+def test_another_draft_never_replaces_a_persons_edit(room: ReadingRoom) -> None:
+    study_id = drafted(room)
+    room.reports.save(study_id, "Edited.", based_on=1, author="ann")
+    room.studies.request_draft(study_id, {"edema": True}, actor="ann", most_waiting=9)
+    made = room.studies.add_draft(job_of(room, study_id), draft("There is edema."))
+    assert made is not None
+    assert made.number == 2
+    newest = room.reports.newest(study_id)
+    assert newest is not None
+    assert newest.text == "Edited."
+
+
+def test_signing_closes_a_report(room: ReadingRoom) -> None:
+    study_id = drafted(room)
+    room.studies.request_draft(study_id, {}, actor="ann", most_waiting=9)
+    waiting = job_of(room, study_id)
+    with pytest.raises(ConflictError, match="not the newest"):
+        room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
+    signature = room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann")
+    assert room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann") == signature
+    with pytest.raises(ConflictError, match=r"signed already, by Dr\. Ann"):
+        room.reports.sign(study_id, 1, observer="Dr. Bob", actor="bob")
+    with pytest.raises(ConflictError, match="signed"):
+        room.reports.save(study_id, "Edited.", based_on=1, author="ann")
+    assert room.studies.add_draft(waiting, draft("Late.")) is None
+    reported = room.reports.reported(study_id)
+    assert reported.signature == signature
+    assert reported == room.reports.reported(study_id), "an export made twice is one document"
+
+
+def test_an_empty_report_is_not_signed(room: ReadingRoom) -> None:
+    study_id = drafted(room, "")
+    with pytest.raises(ConflictError, match="empty"):
+        room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann")
+
+
+def test_a_failed_study_says_why_and_can_be_asked_again(room: ReadingRoom) -> None:
+    study_id = uploaded(room)
+    room.studies.fail(job_of(room, study_id), "no pixels")
+    assert (room.studies.study(study_id).state, room.studies.study(study_id).reason) == ("failed", "no pixels")
+    with pytest.raises(ConflictError, match="no report yet"):
+        room.reports.reported(study_id)
+    room.studies.request_draft(study_id, {}, actor="ann", most_waiting=9)
+    assert room.studies.study(study_id).state == "waiting"
+    room.studies.add_draft(job_of(room, study_id), draft())
+    assert room.studies.study(study_id).state == "drafted"
+
+
+def sent(place: int, uid: str = "1.2.3") -> dict[str, str]:
+    return {"sop_instance_uid": f"{uid}.{place}", "kind": "DICOM"}
+
+
+def test_dicom_images_gather_into_one_study(room: ReadingRoom) -> None:
+    facts = study(study_uid="1.2.3", origin="dicom")
+    ids = {
+        room.studies.receive(facts, image(data=b"%d" % place, **sent(place)), actor="pacs:CT") for place in (0, 1, 0)
+    }
+    [study_id] = ids
+    assert [each.place for each in room.studies.images(study_id)] == [0, 1]
+    assert room.studies.study(study_id).state == "receiving"
+    assert room.studies.complete_quiet("2000-01-01T00:00:00.000Z") == []
+    assert room.studies.complete_quiet("9999-01-01T00:00:00.000Z") == [study_id]
+    assert room.studies.complete_quiet("9999-01-01T00:00:00.000Z") == []
+    assert room.studies.num_waiting() == 1
+    with pytest.raises(ConflictError, match="other bytes"):
+        room.studies.receive(facts, image(data=b"forged", **sent(0)), actor="pacs:CT")
+
+
+def test_a_late_image_asks_for_another_draft_unless_a_person_has_worked(room: ReadingRoom) -> None:
+    facts = study(study_uid="1.2.3", origin="dicom")
+    study_id = room.studies.receive(facts, image(data=b"0", **sent(0)), actor="pacs:CT")
+    room.studies.complete_quiet("9999-01-01T00:00:00.000Z")
+    stale = job_of(room, study_id)
+    room.studies.receive(facts, image(data=b"1", **sent(1)), actor="pacs:CT")
+    assert room.studies.add_draft(stale, draft()) is None, "the draft of half a study is thrown away"
+    room.studies.complete_quiet("9999-01-01T00:00:00.000Z")
+    room.studies.add_draft(job_of(room, study_id), draft())
+    room.reports.save(study_id, "Edited.", based_on=1, author="ann")
+    room.studies.receive(facts, image(data=b"2", **sent(2)), actor="pacs:CT")
+    assert room.studies.study(study_id).state == "drafted"
+    assert len(room.studies.images(study_id)) == 3
+    assert [entry.action for entry in audit.entries(room.database)][-1] == "receive late image"
+
+
+def test_the_outbox_sends_each_text_once(room: ReadingRoom) -> None:
+    study_id = room.studies.receive(study(study_uid="1.2", origin="dicom"), image(**sent(0)), actor="pacs:CT")
+    room.studies.complete_quiet("9999-01-01T00:00:00.000Z")
+    room.studies.add_draft(job_of(room, study_id), draft())
+    drafted(room, patient_id="uploaded: the PACS does not know it")
+    assert room.outbox.collect("PACS") == 0
+    assert room.outbox.collect("AI", signed=False) == 1
+    room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann")
+    assert [room.outbox.collect("PACS") for _ in range(3)] == [1, 0, 0]
+    [sending] = [each for each in room.outbox.due() if each.destination == "PACS"]
+    waits = []
+    for _ in range(12):
+        waits.append(room.outbox.failed(sending, "down"))
+        [sending] = [each for each in room.outbox.due(at="9999-01-01T00:00:00.000Z") if each.destination == "PACS"]
+    assert waits == sorted(waits)
+    assert waits[-1] == 900
+    assert not [each for each in room.outbox.due() if each.destination == "PACS"], "it waits for its turn"
+    assert room.outbox.counts()["PACS"]["failing"] == 1
+    room.outbox.sent(sending)
+    room.outbox.sent(sending)
+    assert [entry.action for entry in audit.entries(room.database)].count("sent") == 1
+    assert room.outbox.counts()["PACS"] == {"waiting": 0, "failing": 0, "sent": 1, "oldest_s": 0.0}
+
+
+# ---- audit
+
+
+def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
+    study_id = drafted(room)
+    room.reports.save(study_id, "Edited.", based_on=1, author="ann")
+    room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
+    verdict = audit.verify(room.database)
+    assert verdict.faults == ()
+    assert [entry.action for entry in audit.entries(room.database)] == ["upload", "draft", "edit", "sign"]
+    assert audit.verify(room.database, head=verdict.head).faults == ()
+    assert "Jane" not in "".join(str(entry) for entry in audit.entries(room.database))
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE audit SET actor = 'bob' WHERE number = 2", "entry 2 was changed"),
+        ("DELETE FROM audit WHERE number = 2", "entry 2 is missing"),
+        ("DELETE FROM audit WHERE number = 4", "signature is not the one"),
+        ("UPDATE version SET text = 'Clear.' WHERE number = 2", "version 2 of its report is not the text"),
+        ("DELETE FROM version WHERE number = 1", "version 1 of its report is missing"),
+        (
+            "INSERT INTO version SELECT study, 9, text, author, kind, 0, 0, '' FROM version LIMIT 1",
+            "tells of version 9",
+        ),
+        ("UPDATE signature SET observer = 'Dr. Bob'", "signature is not the one"),
+        ("UPDATE signature SET version = 1", "signature is not the one"),
+        ("DELETE FROM signature", "its signature is missing"),
+    ],
+)
+def test_what_is_changed_behind_its_back_is_seen(room: ReadingRoom, statement: str, fault: str) -> None:
+    study_id = drafted(room)
+    room.reports.save(study_id, "Edited.", based_on=1, author="ann")
+    room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
+    connection = sqlite3.connect(room.database.path)
+    triggers = ("audit_stays", "audit_keeps", "version_stays", "version_keeps")
+    if not statement.startswith(("UPDATE signature", "DELETE FROM signature", "INSERT")):
+        with pytest.raises(sqlite3.IntegrityError, match=r"append-only|never change"):
+            connection.execute(statement)
+    for trigger in triggers:
+        connection.execute(f"DROP TRIGGER {trigger}")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    assert any(fault in each for each in audit.verify(room.database).faults), audit.verify(room.database).faults
+
+
+def test_a_log_cut_short_is_seen_by_a_head_noted_before(room: ReadingRoom) -> None:
+    uploaded(room)
+    uploaded(room)
+    head = audit.verify(room.database).head
+    connection = sqlite3.connect(room.database.path)
+    connection.execute("DROP TRIGGER audit_keeps")
+    connection.execute("DELETE FROM audit WHERE number = 2")
+    connection.commit()
+    connection.close()
+    assert audit.verify(room.database).faults == ()
+    assert any("cut short" in each for each in audit.verify(room.database, head=head).faults)
+
+
+def test_entries_written_at_once_make_one_chain(room: ReadingRoom) -> None:
+    def work(number: int) -> None:
+        for index in range(10):
+            uploaded(room, patient_id=f"{number}-{index}")
+        room.database.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    verdict = audit.verify(room.database)
+    assert (verdict.num_entries, verdict.faults) == (40, ())
+
+
+# ---- access and folders
+
+
+def test_a_token_is_kept_as_a_digest_and_can_be_revoked(room: ReadingRoom) -> None:
+    assert not room.access.has_tokens()
+    token = room.access.add("Dr. Ann", "radiologist")
+    user = room.access.user_of(token)
+    assert user is not None
+    assert (user.name, user.role) == ("Dr. Ann", "radiologist")
+    assert user.may("reader")
+    assert user.may("radiologist")
+    assert not user.may("admin")
+    secret = room.access.open_session(token)
+    assert secret is not None
+    assert room.access.user_of_session(secret) == user
+    assert room.access.open_session("guess") is None
+    assert token.encode() not in (room.database.path.read_bytes() + Path(f"{room.database.path}-wal").read_bytes())
+    room.access.revoke("Dr. Ann")
+    assert room.access.user_of(token) is None
+    assert room.access.user_of_session(secret) is None
+    with pytest.raises(ConfigError, match="had, a token"):
+        room.access.add("Dr. Ann", "reader")
+    with pytest.raises(ConfigError, match="did you mean 'reader'"):
+        room.access.add("Bob", "raeder")
+
+
+def test_a_folder_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is no reading room"):
+        ReadingRoom(tmp_path, create=False)
+    (tmp_path / "reading.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="cannot be used"):
+        ReadingRoom(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    connection = sqlite3.connect(other / "reading.sqlite")
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    with pytest.raises(StoreError, match=r"none of Radwright's"):
+        ReadingRoom(other)
+
+
+def test_what_is_not_there_is_told(room: ReadingRoom) -> None:
+    with pytest.raises(UnknownStudyError, match="no study 'x'"):
+        room.reports.versions("x")
+    with pytest.raises(StoreError, match="no SHA-256"):
+        room.blobs.get("../../etc/passwd")
+    digest = room.blobs.put(b"bytes")
+    assert room.blobs.get(digest) == b"bytes"
+    path = next((room.folder / "images").glob("*/*"))
+    path.write_bytes(b"other")
+    with pytest.raises(StoreError, match="was changed"):
+        room.blobs.get(digest)
+
+
+@pytest.mark.parametrize("words", ["jane", "DOE p1", "p1"])
+def test_words_find_a_study(room: ReadingRoom, words: str) -> None:
+    uploaded(room)
+    uploaded(room, patient_name="Roe^Rob", patient_id="Q2")
+    assert room.worklist.find(words=words)[0] == 1
+
+
+def test_words_are_no_pattern(room: ReadingRoom) -> None:
+    uploaded(room)
+    for words in ("%", "_", "' OR 1=1 --", "jane%"):
+        assert room.worklist.find(words=words)[0] == 0
+    with pytest.raises(ConfigError, match="did you mean 'risk'"):
+        room.worklist.find(order="risks")
