@@ -47,6 +47,7 @@ class FakeWriter:
         self.batches: list[tuple[str, ...]] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.entered = threading.Event()
 
     def read(self, study: Study) -> LoadedStudy | Skipped:
         try:
@@ -55,6 +56,7 @@ class FakeWriter:
             return Skipped(study.study_id, str(error))
 
     def write(self, orders: Sequence[Order], on_text: OnText) -> dict[str, Draft | Skipped]:
+        self.entered.set()
         self.gate.wait(30)
         self.batches.append(tuple(order.views.study_id for order in orders))
         words = TEXT.split()

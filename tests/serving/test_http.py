@@ -178,6 +178,7 @@ def test_what_waits_when_the_server_stops_is_drafted_by_the_next(tmp_path: Path)
     first = make_server(tmp_path, writer=writer, max_batch=1)
     with client_of(first) as client:
         ids = [upload(client).json()["study"]["id"] for _ in range(3)]
+        assert writer.entered.wait(30)
         first.engine._stopping = True
         writer.gate.set()
     assert first.room.studies.num_waiting() == 2
