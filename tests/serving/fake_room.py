@@ -121,7 +121,7 @@ class FakeStudy:
             "referring_physician": "", "indication": self.phantom.sections["indication"], "origin": "dicom",
             **self.facts, "received_at": self.received_at, "num_images": len(self.images),
             "thumbnail": f"/v1/studies/{self.id}/images/0/thumbnail", "findings": titled,
-            "risk": max((f["probability"] for f in findings), default=0.03) if self.drafts else None,
+            "risk": 1 - min((f["probability"] for f in findings), default=1.0) if self.drafts else None,
             "signed_by": signature.get("observer"), "signed_at": signature.get("signed_at"),
         }  # fmt: skip
 

@@ -3,6 +3,7 @@
  */
 import { json, studyPath } from "./api.js";
 import { el } from "./dom.js";
+import { LEAST_TOP, peakOf } from "./overlay.js";
 import { percent, signed, wordingOf } from "./words.js";
 
 const MOST_EFFECTS = 4;
@@ -40,16 +41,30 @@ export class EvidenceShelf {
 }
 
 /**
- * How sure the network was of its words, and what its clues did to them.
+ * Where it stands in the images, how sure the network was of its words, and what its clues did to them.
  * @param {any} evidence
+ * @param {any[]} images
  */
-export function drawBasis(evidence) {
+export function drawBasis(evidence, images) {
   const logProb = evidence.log_prob;
   const wording =
     logProb === null || logProb === undefined
       ? null
       : [el("dt", {}, "Wording"), el("dd", {}, wordingOf(logProb), el("span", { class: "muted num" }, ` (log-probability ${signed(logProb)})`))];
-  return [el("dl", { class: "why" }, wording), drawEffects(evidence.clues ?? [])];
+  const rests = [el("dt", {}, "Images"), el("dd", {}, imageWords(evidence.maps?.occlusion ?? [], images))];
+  return [el("dl", { class: "why" }, rests, wording), drawEffects(evidence.clues ?? [])];
+}
+
+/**
+ * The peak of the map in words.
+ * @param {import("./overlay.js").EvidenceMap[]} maps
+ * @param {any[]} images
+ */
+function imageWords(maps, images) {
+  const peak = peakOf(maps);
+  if (peak === null || peak.value < LEAST_TOP.occlusion) return "no region matters much to this sentence";
+  const view = images.find((image) => image.place === peak.place)?.position ?? "";
+  return [`rests most on the marked place, ${view} view`, el("span", { class: "muted num" }, ` (hiding it costs ${peak.value.toFixed(2)} nats)`)];
 }
 
 /** @param {any[]} clues */

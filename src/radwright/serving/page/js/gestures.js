@@ -77,7 +77,8 @@ function pinch(pane, fingers, moved, now) {
 const space = { down: false };
 window.addEventListener("keydown", (event) => {
   const canvas = event.target instanceof HTMLCanvasElement;
-  if (event.key === " " && (canvas || event.target === document.body)) {
+  const free = event.target === document.body && document.querySelector(".viewer") !== null;
+  if (event.key === " " && (canvas || free)) {
     space.down = true;
     event.preventDefault();
   }

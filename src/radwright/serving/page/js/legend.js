@@ -2,9 +2,9 @@
  * The strip under the images: evidence on or off, which kind, how opaque, and one scale with its unit.
  */
 import { el, fill } from "./dom.js";
-import { signed } from "./words.js";
+import { LEAST_TOP } from "./overlay.js";
 
-const KINDS = { occlusion: "Hiding a region", attention: "Attention" };
+const KINDS = { occlusion: "Hiding regions", attention: "Attention" };
 
 /** What of the evidence is shown, and its scale. */
 export class Legend {
@@ -13,7 +13,7 @@ export class Legend {
     this.changed = changed;
     this.on = true;
     this.kind = "occlusion";
-    this.opacity = 0.6;
+    this.opacity = 0.5;
     this.state = el("span", { class: "muted", role: "status" }, "Choose a sentence to see what it rests on.");
     this.toggleButton = el("button", { type: "button", "aria-pressed": "true", title: "Evidence on, off (v)" }, "Evidence ", el("kbd", {}, "v"));
     this.toggleButton.addEventListener("click", () => this.toggle());
@@ -75,10 +75,10 @@ export class Legend {
     this.ramp.classList.toggle("signed", nats);
     const end = nats ? top.toFixed(2) : `${(100 * top).toFixed(1)} %`;
     this.low.textContent = nats ? `\u2212${end}` : "0";
-    this.high.textContent = nats ? `+${end} ${unit}` : `${end} of the attention`;
-    if (peak === null) this.say("No region speaks for this sentence.");
-    else if (nats && peak.value < 0.1) this.say("Weak: no region matters much to this sentence.");
-    else if (nats) this.say(`Hiding the marked region (${view}) costs the sentence ${signed(peak.value).slice(1)} ${unit}.`);
-    else this.say(`Peak in the ${view} view. Attention shows where it looked, not why.`);
+    this.high.textContent = nats ? `+${end} ${unit}` : `${end} of its attention`;
+    if (peak === null) this.say("No region speaks for it.");
+    else if (nats && peak.value < LEAST_TOP.occlusion) this.say("Weak: no region matters much.");
+    else if (nats) this.say(`Peak ${peak.value.toFixed(2)} ${unit}, ${view}`);
+    else this.say(`Peak ${(100 * peak.value).toFixed(1)} %, ${view}`);
   }
 }

@@ -23,6 +23,7 @@ let close = () => {};
 /** @param {Surroundings} surroundings */
 function show(surroundings) {
   close();
+  main.focus({ preventScroll: true });
   const study = /^#\/study\/([0-9a-f]+)$/.exec(location.hash);
   close = study ? openStudy(main, study[1], surroundings) : openWorklist(main, surroundings);
 }

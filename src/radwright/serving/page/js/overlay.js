@@ -1,7 +1,7 @@
 /**
  * Maps of evidence: numbers on a grid over the image, their colours, their scale, their peak.
  *
- * Both ramps run in lightness (dark to bright), one through orange to pale yellow, one through blue, so that they are
+ * Both ramps run in lightness (dark to bright), one through orange to yellow, one through blue, so that they are
  * told apart with any colour vision; how opaque a cell is rises with its strength too.
  */
 
@@ -9,7 +9,7 @@
 
 /** Under so many nats the whole map counts as weak: the scale never shrinks below, so that noise does not glow. */
 export const LEAST_TOP = { occlusion: 0.1, attention: 0.001 };
-const WARM = [[122, 43, 0], [240, 138, 36], [255, 243, 168]]; // prettier-ignore
+const WARM = [[122, 43, 0], [230, 97, 1], [255, 220, 60]]; // prettier-ignore
 const COLD = [[8, 48, 96], [45, 120, 190], [111, 195, 255]]; // prettier-ignore
 
 /**

@@ -209,9 +209,11 @@ export class Pane {
       this.buffer.height = Math.max(this.buffer.height, part.height);
     }
     windowTable(this.bits, this.window, this.inverted, this.table);
-    const picture = new ImageData(part.width, part.height);
-    applyTable(level, part, this.table, new Uint32Array(picture.data.buffer));
-    this.buffer.getContext("2d").putImageData(picture, 0, 0);
+    if (this.picture?.width !== part.width || this.picture?.height !== part.height) {
+      this.picture = new ImageData(part.width, part.height);
+    }
+    applyTable(level, part, this.table, new Uint32Array(this.picture.data.buffer));
+    this.buffer.getContext("2d").putImageData(this.picture, 0, 0);
     this.drawn = state;
   }
 

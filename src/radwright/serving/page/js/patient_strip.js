@@ -32,8 +32,7 @@ export function patientStrip(study, notes, burnedIn, next) {
     el("h1", {}, personName(study.patient_name) || study.patient_id || "No name"),
     el("span", { class: `badge state-${study.state}` }, STATE_WORDS[study.state] ?? study.state),
     el("dl", {}, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    el("span", { class: "spring" }),
-    next && el("a", { href: `#/study/${next}`, title: "Next study of the worklist (n)" }, "Next study"),
+    next && el("a", { class: "next", href: `#/study/${next}`, title: "Next study of the worklist (n)" }, "Next study"),
     study.indication && el("p", { class: "asked" }, el("span", { class: "muted" }, "Indication: "), study.indication),
     remarks.map((note) => el("p", { class: "notice" }, note)),
   );

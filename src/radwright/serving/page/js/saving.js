@@ -8,6 +8,7 @@ import { ApiError, json, room, studyPath } from "./api.js";
 import { drawDiff } from "./diff.js";
 import { openDialog } from "./dialogs.js";
 import { el } from "./dom.js";
+import { personName } from "./words.js";
 
 const PAUSE_MS = 2500;
 
@@ -151,7 +152,7 @@ function askWhose(theirs, mine) {
       wide: true,
       body: [
         el("div", { class: "two" },
-          el("div", {}, el("h2", {}, `Theirs: version ${theirs.number}, ${theirs.author}`), el("div", { class: "exact" }, theirs.text)),
+          el("div", {}, el("h2", {}, `Theirs: version ${theirs.number}, ${personName(theirs.author)}`), el("div", { class: "exact" }, theirs.text)),
           el("div", {}, el("h2", {}, "Yours, not saved yet"), el("div", { class: "exact" }, mine))),
         el("h2", {}, "From theirs to yours"),
         drawDiff(theirs.text, mine),

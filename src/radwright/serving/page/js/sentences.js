@@ -136,7 +136,7 @@ export class SentenceList {
     try {
       const evidence = await this.shelf.of(source, (words) => this.wait(place, words));
       if (place !== this.current || !this.node.isConnected) return;
-      fill(this.bases[place], drawBasis(evidence));
+      fill(this.bases[place], drawBasis(evidence, this.viewer.images));
       this.viewer.show(evidence);
     } catch (error) {
       this.wait(place, error.message);

@@ -47,6 +47,7 @@ export class StudyPage {
     this.data = /** @type {any} */ (null);
     this.writing = false;
     this.before = "";
+    this.awaited = 0;
     this.unfollow = () => {};
     this.removeShortcuts = () => {};
     this.ended = new AbortController();
@@ -110,7 +111,7 @@ export class StudyPage {
     return { version: report?.version ?? 0, text: report?.text ?? "" };
   }
 
-  /** @param {any} version any number of versions may have come since */
+  /** Id of the next study of the worklist, as it was last shown; empty where there is none. */
   next() {
     const place = order.ids.indexOf(this.id);
     return place >= 0 ? (order.ids[place + 1] ?? "") : "";
@@ -157,6 +158,15 @@ export class StudyPage {
     this.draw();
   }
 
+  /** Images that came while the draft is awaited. */
+  async bringImages() {
+    const now = await this.fetch();
+    const changed = JSON.stringify(now.images) !== JSON.stringify(this.data.images);
+    Object.assign(this.data, { study: now.study, images: now.images, notes: now.notes });
+    if (changed) this.replaceViewer();
+    this.draw();
+  }
+
   replaceViewer() {
     const before = this.viewer;
     this.viewer = new Viewer(this.data.images);
@@ -166,6 +176,7 @@ export class StudyPage {
   }
 
   async poll() {
+    if (this.writing) await this.bringImages().catch(() => {});
     if (this.writing || this.report.editor !== null || this.saver.dirty) return;
     try {
       const now = await this.fetch();
@@ -194,11 +205,16 @@ export class StudyPage {
     this.unfollow = follow(this.id, {
       state: (now) => {
         ahead = now.ahead ?? 0;
+        if (now.state !== this.data.study.state) this.bringImages().catch(() => {});
         const words = now.state === "receiving" ? "Images are still coming in." : ahead > 0 ? `Waiting: ${ahead} ${ahead === 1 ? "study" : "studies"} ahead.` : "The network reads the images\u2026";
         this.report.write("", words);
       },
       text: ({ text }) => this.report.write(text, "The network writes\u2026"),
-      draft: () => this.endFollowing(),
+      draft: ({ draft }) => {
+        // Whoever asks at once for the next draft may still be told of the last one.
+        if (draft.number >= this.awaited) this.endFollowing();
+        else setTimeout(() => this.ended.signal.aborted || this.follow(), AGAIN_MS / 4);
+      },
       failed: () => this.endFollowing(),
       error: (ended) => {
         this.report.write(this.report.streamText?.textContent ?? "", "The connection broke; trying again\u2026");
@@ -234,6 +250,7 @@ export class StudyPage {
       return;
     }
     this.before = this.report.text;
+    this.awaited = (this.data.draft?.number ?? 0) + 1;
     this.follow();
     this.draw();
     this.report.stream.scrollIntoView({ block: "nearest" });
@@ -271,8 +288,13 @@ export class StudyPage {
       report: this.data.report,
       uncertain: left.filter(({ source }) => source !== null && isUncertain(this.data.draft, source)).length,
       needsName: !this.surroundings.session.needs_token,
-      signed: () => this.reload(),
+      signed: () => this.showSigned(),
     });
+  }
+
+  async showSigned() {
+    await this.reload();
+    /** @type {HTMLElement | null} */ (this.report.body.querySelector(".signed-text"))?.focus();
   }
 
   export() {

@@ -4,7 +4,7 @@
 import { json, studyPath } from "./api.js";
 import { drawDiff } from "./diff.js";
 import { el, fill } from "./dom.js";
-import { localTime } from "./words.js";
+import { localTime, personName } from "./words.js";
 
 const KINDS = { draft: "AI draft", edit: "Edit", signed: "Signed" };
 const PAUSE_MS = 15 * 60 * 1000;
@@ -50,7 +50,7 @@ export function drawVersions(id, listed, open, restore) {
       "button",
       { type: "button", class: "version-row", "aria-expanded": "false" },
       el("span", { class: "num muted" }, version.number),
-      el("span", {}, `${KINDS[version.kind] ?? version.kind}, ${version.author}`, saves > 1 && el("span", { class: "muted" }, ` \u00b7 ${saves} saves`)),
+      el("span", {}, `${KINDS[version.kind] ?? version.kind}, ${personName(version.author)}`, saves > 1 && el("span", { class: "muted" }, ` \u00b7 ${saves} saves`)),
       el("span", { class: "muted num" }, localTime(version.created_at)),
     );
     row.addEventListener("click", async () => {

@@ -99,7 +99,7 @@ export function openWorklist(main, surroundings) {
       first = false;
       announce(`${total} studies`);
       const back = shown.get(order.last)?.node.querySelector("a");
-      if (back && document.activeElement === document.body) back.focus();
+      if (back && (document.activeElement === document.body || document.activeElement === main)) back.focus();
     }
   }
 
@@ -138,9 +138,13 @@ export function openWorklist(main, surroundings) {
 }
 
 function tableHead() {
-  const names = ["", "Patient", "Study", "Findings in the draft", "Risk", "Received", "State"];
+  const names = ["", "Patient", "Study", "Findings", "Doubt", "Received", "State"];
   const classes = ["thumb", "patient", "about", "", "risk", "when", "state"];
-  return el("thead", {}, el("tr", {}, names.map((name, place) => el("th", { scope: "col", class: classes[place] }, name || el("span", { class: "unseen" }, "Image")))));
+  const titles = { Doubt: "How likely the least sure finding is wrong, by the calibration of the model" };
+  const cells = names.map((name, place) =>
+    el("th", { scope: "col", class: classes[place], title: titles[name] }, name || el("span", { class: "unseen" }, "Image")),
+  );
+  return el("thead", {}, el("tr", {}, cells));
 }
 
 /**
@@ -190,7 +194,7 @@ function makeFilters({ titles }, count, changed) {
     labelled("Search", search),
     el("div", { class: "field" }, el("span", { class: "unseen", id: "by-state" }, "State"), el("div", { class: "states", role: "group", "aria-labelledby": "by-state" }, states)),
     labelled("Finding", choice("finding", [["", "any"], ...titles])),
-    labelled("Sort by", choice("sort", [["received", "newest first"], ["risk", "risk"], ["state", "state"]])),
+    labelled("Sort by", choice("sort", [["received", "newest first"], ["urgency", "most urgent"], ["risk", "most in doubt"], ["state", "state"]])),
     el("span", { class: "spring" }),
     upload,
   ); // prettier-ignore

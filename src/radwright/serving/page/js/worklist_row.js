@@ -23,7 +23,7 @@ export function studyRow(row, study, titles) {
       "td",
       { class: "patient" },
       el("a", { href: `#/study/${study.id}` }, name),
-      el("p", {}, [study.patient_id, study.accession && `acc. ${study.accession}`].filter(Boolean).join(" \u00b7 ")),
+      el("p", {}, [study.patient_id, study.accession].filter(Boolean).join(" \u00b7 ")),
     ),
     el(
       "td",
@@ -32,14 +32,14 @@ export function studyRow(row, study, titles) {
       study.indication && el("p", { class: "asked" }, study.indication),
     ),
     el("td", {}, findings(study, titles)),
-    el("td", { class: "risk" }, study.risk === null ? el("span", { class: "muted" }, "\u2013") : [el("span", { class: "num" }, percent(study.risk)), bar(study.risk)]),
-    el("td", { class: "when" }, localTime(study.received_at), el("p", { class: "muted" }, dicomDate(study.study_date) && `taken ${dicomDate(study.study_date)}`)),
+    el("td", { class: "risk" }, study.risk === null ? el("span", { class: "muted" }, "\u2013") : [el("span", { class: "num" }, percent(study.risk)), bar(study.risk, { check: study.risk > 0.5 })]),
+    el("td", { class: "when" }, localTime(study.received_at), el("p", { class: "muted taken" }, dicomDate(study.study_date) && `taken ${dicomDate(study.study_date)}`)),
     el(
       "td",
       { class: "state" },
       el("span", { class: `badge state-${study.state}` }, STATE_WORDS[study.state] ?? study.state),
       study.state === "failed" && study.reason && el("p", {}, study.reason),
-      study.state === "signed" && study.signed_by && el("p", {}, study.signed_by),
+      study.state === "signed" && study.signed_by && el("p", {}, personName(study.signed_by)),
     ),
   );
 }
