@@ -122,6 +122,7 @@ export function drawDiff(before, after) {
       continue;
     }
     const words = text.trimEnd();
+    if (/\S$/.test(node.textContent)) node.append(" ");
     const label = el("span", { class: "unseen" }, kind === "added" ? "[inserted: " : "[deleted: ");
     node.append(el(kind === "added" ? "ins" : "del", {}, label, words, el("span", { class: "unseen" }, "]")), text.slice(words.length) || " ");
   }

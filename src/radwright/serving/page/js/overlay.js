@@ -8,7 +8,7 @@
 /** @typedef {{place: number, grid: number[][]}} EvidenceMap */
 
 /** Under so many nats the whole map counts as weak: the scale never shrinks below, so that noise does not glow. */
-export const LEAST_TOP = { occlusion: 0.1, attention: 0.001 };
+export const LEAST_TOP = { occlusion: 0.25, attention: 0.001 };
 const WARM = [[122, 43, 0], [230, 97, 1], [255, 220, 60]]; // prettier-ignore
 const COLD = [[8, 48, 96], [45, 120, 190], [111, 195, 255]]; // prettier-ignore
 
@@ -26,7 +26,7 @@ export function heat(value, top) {
   const from = Math.min(ramp.length - 2, Math.floor(at));
   const share = at - from;
   const [red, green, blue] = ramp[from].map((start, place) => Math.round(start + share * (ramp[from + 1][place] - start)));
-  return [red, green, blue, Math.round(255 * Math.min(1, 1.15 * strength ** 0.8))];
+  return [red, green, blue, Math.round(255 * strength ** 0.9)];
 }
 
 /**

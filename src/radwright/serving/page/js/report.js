@@ -17,12 +17,13 @@ export class ReportView {
     this.list = /** @type {SentenceList | null} */ (null);
     this.shelf = /** @type {EvidenceShelf | null} */ (null);
     this.showDiff = false;
+    this.ending = /** @type {Promise<void> | null} */ (null);
     this.spoken = 0;
     this.head = el("div", { class: "report-head" });
     this.saved = el("span", { class: "saved", role: "status" });
     this.stream = el("div", { hidden: true });
     this.compare = el("div", { hidden: true });
-    this.body = el("div");
+    this.body = el("div", { class: "panel" });
     this.node = el("section", { class: "panel", "aria-label": "Report" }, this.head, this.stream, this.compare, this.body);
   }
 
@@ -64,7 +65,7 @@ export class ReportView {
     const whose = report && !signature && el("span", { class: "saved" }, versionWords(report));
     const diff = el("button", { type: "button", class: "quiet", "aria-pressed": String(this.showDiff), title: "Changes from the draft (d)" }, "Changes ", el("kbd", {}, "d"));
     diff.addEventListener("click", () => this.toggleDiff());
-    fill(this.head, el("h2", {}, "Report"), label, whose, this.saved, el("span", { class: "spring" }), draft && report && this.editor === null && diff);
+    fill(this.head, el("h2", {}, "Report"), label, el("span", { class: "spring" }), draft && report && this.editor === null && diff, el("p", { class: "whose" }, whose, " ", this.saved));
     this.head.dataset.state = study.state;
   }
 
@@ -169,14 +170,27 @@ export class ReportView {
     this.editor.focus();
   }
 
-  async endEditing() {
+  /** Saves and goes back to reading; while it does, nothing more is typed into what is being saved. */
+  endEditing() {
+    this.ending ??= this.finishEditing().finally(() => (this.ending = null));
+    return this.ending;
+  }
+
+  async finishEditing() {
     if (this.editor === null) return;
+    const { area } = this.editor;
+    area.readOnly = true;
+    this.page.main.focus({ preventScroll: true });
     const done = await this.page.saver.save();
+    if (this.editor === null) return; // a conflict has settled it
     if (!done) {
+      area.readOnly = false;
+      area.focus();
       announce("Not saved yet.");
       return;
     }
     this.editor = null;
+    this.saved.textContent = "";
     await this.page.reload();
     this.page.drawActions();
     if (this.list && this.list.buttons.length > 0) this.list.focus(Math.max(0, this.list.current));

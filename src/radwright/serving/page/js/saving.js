@@ -112,15 +112,15 @@ export class Saver {
   async resolve(error) {
     this.conflict = true;
     try {
-      const theirs = error.body?.version ?? error.body?.error?.version ?? (await newest(this.id));
-      if (!theirs || theirs.kind === "signed" || error.code.includes("signed")) {
+      const { report: theirs, signature } = await json(studyPath(this.id));
+      if (signature || !theirs) {
         await showUnsaved(error.message, this.text);
-        this.base = { version: theirs?.number ?? this.base.version, text: this.text };
+        this.base = { version: theirs?.version ?? this.base.version, text: this.text };
         this.on.signed();
         return true;
       }
       const mine = await askWhose(theirs, this.text);
-      this.base = { version: theirs.number, text: theirs.text };
+      this.base = { version: theirs.version, text: theirs.text };
       if (!mine) {
         this.text = theirs.text;
         this.on.taken(theirs);
@@ -131,12 +131,6 @@ export class Saver {
       this.conflict = false;
     }
   }
-}
-
-/** @param {string} id */
-async function newest(id) {
-  const { versions } = await json(studyPath(id, "versions"));
-  return versions.reduce((/** @type {any} */ last, /** @type {any} */ next) => (last && last.number > next.number ? last : next), null);
 }
 
 /**
@@ -152,7 +146,7 @@ function askWhose(theirs, mine) {
       wide: true,
       body: [
         el("div", { class: "two" },
-          el("div", {}, el("h2", {}, `Theirs: version ${theirs.number}, ${personName(theirs.author)}`), el("div", { class: "exact" }, theirs.text)),
+          el("div", {}, el("h2", {}, `Theirs: version ${theirs.version}, ${personName(theirs.author)}`), el("div", { class: "exact" }, theirs.text)),
           el("div", {}, el("h2", {}, "Yours, not saved yet"), el("div", { class: "exact" }, mine))),
         el("h2", {}, "From theirs to yours"),
         drawDiff(theirs.text, mine),

@@ -24,7 +24,7 @@ export async function signIn(main) {
       const form = tokenForm(() => done(undefined));
       form.prepend(el("h1", {}, "Sign in to the reading room"));
       fill(main, form);
-      form.querySelector("input").focus();
+      form.querySelector("#token").focus();
     });
   }
 }
@@ -67,6 +67,8 @@ function tokenForm(done) {
   const form = el(
     "form",
     { class: "signin" },
+    // Password keepers want a name to keep the token under.
+    el("input", { type: "text", autocomplete: "username", value: "reading room", hidden: true }),
     el("div", { class: "field" }, el("label", { for: "token" }, "Your token"), token, wrong),
     el("button", { type: "submit", class: "primary" }, "Sign in"),
     el("p", { class: "muted" }, "Whoever runs this server gives out tokens. The page does not keep yours."),

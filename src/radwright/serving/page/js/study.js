@@ -1,15 +1,17 @@
 /**
  * One study: loads it, follows its draft, keeps images, report and panels in step.
  */
-import { follow, json, room, studyPath } from "./api.js";
+import { json, room, studyPath } from "./api.js";
 import { drawClues } from "./clues.js";
 import { announce, el, fill, toast } from "./dom.js";
+import { Drafting } from "./drafting.js";
 import { drawFindings } from "./findings.js";
 import { patientStrip } from "./patient_strip.js";
 import { ReportView } from "./report.js";
 import { Saver } from "./saving.js";
 import { isUncertain } from "./sentences.js";
 import { addShortcuts } from "./shortcuts.js";
+import { studyKeys } from "./study_keys.js";
 import { openExport, openSigning } from "./signing.js";
 import { makeTabs } from "./tabs.js";
 import { drawVersions } from "./versions.js";
@@ -18,7 +20,6 @@ import { personName } from "./words.js";
 import { order } from "./worklist.js";
 
 const POLL_MS = 8000;
-const AGAIN_MS = 3000;
 
 /**
  * Shows a study.
@@ -45,10 +46,7 @@ export class StudyPage {
     this.id = id;
     this.surroundings = surroundings;
     this.data = /** @type {any} */ (null);
-    this.writing = false;
-    this.before = "";
-    this.awaited = 0;
-    this.unfollow = () => {};
+    this.drafting = new Drafting(this);
     this.removeShortcuts = () => {};
     this.ended = new AbortController();
     order.last = id;
@@ -66,7 +64,7 @@ export class StudyPage {
     }
     if (this.ended.signal.aborted) return;
     this.build();
-    this.followDraft();
+    this.drafting.start();
     const listener = { signal: this.ended.signal };
     const poll = setInterval(() => document.hidden || this.poll(), POLL_MS);
     this.ended.signal.addEventListener("abort", () => clearInterval(poll));
@@ -111,6 +109,10 @@ export class StudyPage {
     return { version: report?.version ?? 0, text: report?.text ?? "" };
   }
 
+  get writing() {
+    return this.drafting.writing;
+  }
+
   /** Id of the next study of the worklist, as it was last shown; empty where there is none. */
   next() {
     const place = order.ids.indexOf(this.id);
@@ -123,7 +125,7 @@ export class StudyPage {
     fill(this.strip, patientStrip(study, notes ?? [], images.some((/** @type {any} */ image) => image.burned_in), this.next()));
     this.report.draw();
     fill(this.panels.findings, drawFindings(draft, this.surroundings.titles, (sentence) => this.goTo(sentence)));
-    fill(this.panels.clues, drawClues(draft, this.surroundings.model.diseases, open && !this.writing && draft !== null, (forced) => this.redraft(forced)));
+    fill(this.panels.clues, drawClues(draft, this.surroundings.model.diseases, open && !this.writing && draft !== null, (forced) => this.drafting.redraft(forced)));
     fill(this.panels.versions, drawVersions(this.id, versions, open, (text) => this.replaceText(text)));
     this.drawActions();
   }
@@ -153,7 +155,8 @@ export class StudyPage {
   async reload() {
     const images = JSON.stringify(this.data.images);
     this.data = await this.fetch();
-    this.saver.rebase(this.base());
+    // Under an open editor only a draft may become the base: what another person saved meanwhile is a conflict to be seen.
+    if (this.report.editor === null || this.data.report?.kind === "draft") this.saver.rebase(this.base());
     if (images !== JSON.stringify(this.data.images)) this.replaceViewer();
     this.draw();
   }
@@ -185,75 +188,10 @@ export class StudyPage {
       if (key(now) === key(this.data)) return;
       if (now.report && now.report.version !== this.data.report?.version) toast(`Version ${now.report.version} by ${now.report.author} is there.`);
       await this.reload();
-      this.followDraft();
+      this.drafting.start();
     } catch {
       // The banner says that the connection is lost; the next turn asks again.
     }
-  }
-
-  /** Follows the draft while there is none. */
-  followDraft() {
-    const { state } = this.data.study;
-    if (state === "waiting" || state === "receiving") this.follow();
-  }
-
-  follow() {
-    this.unfollow();
-    this.writing = true;
-    let ahead = 0;
-    this.report.write("", "Waiting for the network\u2026");
-    this.unfollow = follow(this.id, {
-      state: (now) => {
-        ahead = now.ahead ?? 0;
-        if (now.state !== this.data.study.state) this.bringImages().catch(() => {});
-        const words = now.state === "receiving" ? "Images are still coming in." : ahead > 0 ? `Waiting: ${ahead} ${ahead === 1 ? "study" : "studies"} ahead.` : "The network reads the images\u2026";
-        this.report.write("", words);
-      },
-      text: ({ text }) => this.report.write(text, "The network writes\u2026"),
-      draft: ({ draft }) => {
-        // Whoever asks at once for the next draft may still be told of the last one.
-        if (draft.number >= this.awaited) this.endFollowing();
-        else setTimeout(() => this.ended.signal.aborted || this.follow(), AGAIN_MS / 4);
-      },
-      failed: () => this.endFollowing(),
-      error: (ended) => {
-        this.report.write(this.report.streamText?.textContent ?? "", "The connection broke; trying again\u2026");
-        if (ended && !this.ended.signal.aborted) setTimeout(() => this.writing && !this.ended.signal.aborted && this.follow(), AGAIN_MS);
-      },
-    });
-  }
-
-  async endFollowing() {
-    this.writing = false;
-    this.unfollow();
-    const before = this.before;
-    this.before = "";
-    try {
-      await this.reload();
-    } finally {
-      this.report.endWriting();
-    }
-    if (this.data.study.state === "failed") announce("No draft can be had.");
-    else if (before && this.data.draft) this.report.offer(before);
-    else announce("The draft is there.");
-    this.draw();
-  }
-
-  /** @param {import("./clues.js").Forced} forced */
-  async redraft(forced) {
-    if (this.report.editor !== null) await this.report.endEditing();
-    if (!(await this.saver.save())) return;
-    try {
-      await json(studyPath(this.id, "drafts"), { method: "POST", body: { clues: forced } , again: true, onWait: (seconds) => toast(`The queue is full; asking again in ${seconds} s.`) }); // prettier-ignore
-    } catch (error) {
-      toast(error.message);
-      return;
-    }
-    this.before = this.report.text;
-    this.awaited = (this.data.draft?.number ?? 0) + 1;
-    this.follow();
-    this.draw();
-    this.report.stream.scrollIntoView({ block: "nearest" });
   }
 
   /** Makes a text the newest version. @param {string} text */
@@ -303,21 +241,7 @@ export class StudyPage {
 
   addKeys() {
     this.removeShortcuts();
-    const group = "Report";
-    const move = (/** @type {number} */ step) => () => this.report.list?.move(step);
-    const go = (/** @type {string} */ hash) => () => (location.hash = hash);
-    this.removeShortcuts = addShortcuts([
-      ...this.viewer.shortcuts(),
-      { keys: ["j"], label: "next sentence, with its evidence", group, run: move(1) },
-      { keys: ["k"], label: "sentence before", group, run: move(-1) },
-      { keys: ["e"], label: "edit, at the sentence", group, run: () => this.report.edit() },
-      { keys: ["d"], label: "changes from the draft", group, run: () => this.report.toggleDiff() },
-      { keys: ["s"], label: "sign", group, run: () => this.sign() },
-      { keys: ["o"], label: "export", group, run: () => this.export() },
-      { keys: ["c"], label: "findings, clues, versions in turn", group, run: () => this.turnTabs() },
-      { keys: ["n"], label: "next study of the worklist", group: "Study", run: () => this.next() && go(`#/study/${this.next()}`)() },
-      { keys: ["w"], label: "back to the worklist", group: "Study", run: go("#/") },
-    ]);
+    this.removeShortcuts = addShortcuts([...this.viewer.shortcuts(), ...studyKeys(this)]);
   }
 
   turnTabs() {
@@ -328,7 +252,7 @@ export class StudyPage {
   }
 
   close() {
-    this.unfollow();
+    this.drafting.stop();
     this.removeShortcuts();
     this.saver?.close();
     this.viewer?.close();

@@ -20,14 +20,14 @@ export function fitted(image, box) {
 }
 
 /**
- * Centred at a scale.
+ * Centred at a scale, on whole pixels of the screen: one to one shows every value as it is.
  * @param {number} scale
  * @param {Size} image
  * @param {Size} box
  * @returns {Placing}
  */
 export function placed(scale, image, box) {
-  return { scale, x: (box.width - scale * image.width) / 2, y: (box.height - scale * image.height) / 2 };
+  return { scale, x: Math.round((box.width - scale * image.width) / 2), y: Math.round((box.height - scale * image.height) / 2) };
 }
 
 /**

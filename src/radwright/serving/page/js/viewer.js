@@ -4,7 +4,7 @@
 import { el, fill } from "./dom.js";
 import { listenToHands } from "./gestures.js";
 import { Legend } from "./legend.js";
-import { peakOf, scaleTop } from "./overlay.js";
+import { LEAST_TOP, peakOf, scaleTop } from "./overlay.js";
 import { Pane } from "./pane.js";
 
 const MOST_PANES = 4;
@@ -152,7 +152,7 @@ export class Viewer {
         pane.lay(null);
         continue;
       }
-      const here = peak !== null && peak.place === pane.image.place && peak.value >= 0.25 * top ? peak : null;
+      const here = peak !== null && peak.place === pane.image.place && peak.value >= (LEAST_TOP[kind] ?? 0) ? peak : null;
       pane.lay({ grid: map.grid, top, peak: here, opacity: this.legend.opacity });
     }
     const view = peak === null ? "" : (this.images.find((image) => image.place === peak.place)?.position ?? "");
