@@ -108,6 +108,14 @@ function joined(changes) {
 }
 
 /**
+ * @param {Change["kind"]} kind
+ * @param {string} space behind the words
+ */
+function spaceAfter(kind, space) {
+  return space !== "" && (kind === "added" || space.includes("\n")) ? space : " ";
+}
+
+/**
  * A diff as an element: insertions and deletions are told by underline and strike-through, not by colour alone.
  * @param {string} before
  * @param {string} after
@@ -124,7 +132,7 @@ export function drawDiff(before, after) {
     const words = text.trimEnd();
     if (/\S$/.test(node.textContent)) node.append(" ");
     const label = el("span", { class: "unseen" }, kind === "added" ? "[inserted: " : "[deleted: ");
-    node.append(el(kind === "added" ? "ins" : "del", {}, label, words, el("span", { class: "unseen" }, "]")), text.slice(words.length) || " ");
+    node.append(el(kind === "added" ? "ins" : "del", {}, label, words, el("span", { class: "unseen" }, "]")), spaceAfter(kind, text.slice(words.length)));
   }
   return node;
 }

@@ -32,12 +32,11 @@ export class Editor {
       this.history.push(draft);
       this.set(draft);
     });
-    const doneButton = el("button", { type: "button", class: "primary", on: { click: done } }, "Done ", el("kbd", {}, "Esc"));
     this.node = el(
       "div",
       { class: "editor" },
       this.area,
-      el("div", { class: "editor-tools" }, this.undoButton, this.redoButton, this.diffButton, back, el("span", { class: "spring" }), doneButton),
+      el("div", { class: "editor-tools" }, this.undoButton, this.redoButton, this.diffButton, back),
       this.diff,
     );
     this.area.addEventListener("input", () => {

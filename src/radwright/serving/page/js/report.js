@@ -41,6 +41,7 @@ export class ReportView {
     if (draft && this.shelf?.draft !== draft.number) this.shelf = new EvidenceShelf(study.id, draft.number);
     this.drawHead();
     if (this.editor !== null) return;
+    const before = this.list?.sentences[this.list.current]?.text;
     const place = this.list?.current ?? -1;
     const focused = this.body.contains(document.activeElement);
     this.list = null;
@@ -51,10 +52,23 @@ export class ReportView {
     } else if (this.data.report) {
       this.list = new SentenceList({ report: this.text, draft, shelf: this.shelf, viewer: this.page.viewer, chosen: () => {} });
       fill(this.body, this.list.node, this.text.trim() === "" && el("p", { class: "muted" }, "The report is empty."), this.diffFromDraft());
-      if (focused && place >= 0) this.list.focus(Math.min(place, this.list.buttons.length - 1));
+      this.lookAgain(before, place, focused);
     } else {
       fill(this.body, this.nothing());
     }
+  }
+
+  /**
+   * Takes the sentence up again that was looked at before the list was drawn anew.
+   * @param {string | undefined} text
+   * @param {number} place
+   * @param {boolean} focused
+   */
+  lookAgain(text, place, focused) {
+    const same = this.list.sentences.findIndex((sentence) => sentence.text === text);
+    if (focused && place >= 0) this.list.focus(same >= 0 ? same : Math.min(place, this.list.buttons.length - 1));
+    else if (same >= 0) this.list.choose(same);
+    else if (place >= 0) this.page.viewer.show(null);
   }
 
   drawHead() {
@@ -65,7 +79,7 @@ export class ReportView {
     const whose = report && !signature && el("span", { class: "saved" }, versionWords(report));
     const diff = el("button", { type: "button", class: "quiet", "aria-pressed": String(this.showDiff), title: "Changes from the draft (d)" }, "Changes ", el("kbd", {}, "d"));
     diff.addEventListener("click", () => this.toggleDiff());
-    fill(this.head, el("h2", {}, "Report"), label, el("span", { class: "spring" }), draft && report && this.editor === null && diff, el("p", { class: "whose" }, whose, " ", this.saved));
+    fill(this.head, el("h2", {}, "Report"), label, el("span", { class: "spring" }), draft && report && this.editor === null && diff, el("p", { class: "whose" }, whose, whose && " ", this.saved));
     this.head.dataset.state = study.state;
   }
 

@@ -115,7 +115,8 @@ export class SentenceList {
     }
     this.wait(place, "Finding what it rests on\u2026");
     // Whoever runs through the sentences asks for the one where they stop.
-    this.timer = window.setTimeout(() => this.load(place, source), PAUSE_MS);
+    if (this.shelf.asked.has(source)) this.load(place, source);
+    else this.timer = window.setTimeout(() => this.load(place, source), PAUSE_MS);
   }
 
   /**

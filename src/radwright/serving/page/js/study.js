@@ -139,6 +139,7 @@ export class StudyPage {
     const editing = this.report.editor !== null;
     fill(
       this.actions,
+      editing && button("Done", "Esc", () => this.report.endEditing()),
       !signature && !editing && button("Edit", "e", () => this.report.edit(), { disabled: !this.mayEdit() }),
       !signature && button("Sign", "s", () => this.sign(), { class: "primary", disabled: whyNot !== null, title: whyNot }),
       button("Export", "o", () => this.export(), { disabled: !report }),
