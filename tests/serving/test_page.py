@@ -97,6 +97,8 @@ def test_from_the_worklist_to_the_signature_by_keys_alone(browser: Any, room: Fa
         assert shown.inner_text() == wanted
         reader.tab.keyboard.type("Reader^Rita")
         reader.press("Enter")
+        assert study.signature is None
+        reader.press("Control+Enter")
         reader.tab.locator(".signature").wait_for()
         assert "by Reader, Rita, Phantom hospital" in reader.tab.locator(".signature").inner_text()
         assert reader.tab.locator(".signed-text").inner_text() == wanted
@@ -216,6 +218,71 @@ def test_the_viewer_by_keys_and_hand(browser: Any, room: FakeRoom) -> None:
         reader.until("document.querySelector('.panes').dataset.count === '1'")
 
 
+def test_two_fingers_zoom_and_the_space_bar_pans(browser: Any, room: FakeRoom) -> None:
+    study = study_of(room)
+    scale = "Number(/(\\d+) %/.exec(document.querySelector('.values').textContent)[1])"
+    with Reader(browser, room.url, hash_of(study), size=TABLET, has_touch=True) as reader:
+        reader.tab.locator(".pane[data-ready]").nth(1).wait_for()
+        before = reader.tab.evaluate(scale)
+        box = reader.tab.locator("canvas").nth(0).bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        client = reader.context.new_cdp_session(reader.tab)
+
+        def touch(kind: str, *offsets: float) -> None:
+            points = [{"x": x + offset, "y": y, "id": number} for number, offset in enumerate(offsets)]
+            client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", -20, 20)
+        for spread in (30, 40, 60):
+            touch("touchMove", -spread, spread)
+        touch("touchEnd")
+        reader.until(f"{scale} > {2.5 * before}")
+        assert reader.tab.evaluate("document.querySelector('.values').textContent").startswith("W 255")
+        reader.press("1")
+        reader.tab.keyboard.down("Space")
+        reader.tab.mouse.move(x, y)
+        reader.tab.mouse.down()
+        reader.until("document.querySelector('.pane').classList.contains('panning')")
+        reader.tab.mouse.move(x + 30, y)
+        reader.tab.mouse.up()
+        reader.tab.keyboard.up("Space")
+        assert reader.tab.evaluate("document.querySelector('.values').textContent").startswith("W 255")
+
+
+def test_more_images_than_panes_are_a_touch_away(browser: Any, room: FakeRoom) -> None:
+    study = study_of(room)
+    study.images = study.images * 3
+    with Reader(browser, room.url, hash_of(study)) as reader:
+        reader.tab.locator(".pane[data-ready]").nth(3).wait_for()
+        assert reader.tab.locator(".pane").count() == 4
+        reader.press("3")
+        reader.tab.get_by_role("button", name="Image 6, lateral").click()
+        reader.tab.locator(".pane[data-ready]").nth(3).wait_for()
+        shown = reader.tab.locator(".pane .name").all_inner_texts()
+        assert [text.split(" · ")[1] for text in shown] == ["frontal", "lateral", "lateral", "lateral"]
+        assert reader.overflow_px() <= 0
+
+
+def test_text_left_unsaved_is_saved_once_the_server_is_back(browser: Any, room: FakeRoom) -> None:
+    study = study_of(room)
+    with Reader(browser, room.url, expected=("ERR_INTERNET_DISCONNECTED",)) as reader:
+        reader.tab.locator("tbody tr").first.wait_for()
+        reader.press("j", "Enter")
+        reader.tab.locator(".sentence").first.wait_for()
+        reader.press("e")
+        reader.tab.keyboard.type(" Not lost.")
+        reader.context.set_offline(True)
+        reader.tab.get_by_role("link", name="Worklist").click()
+        reader.sees("is not saved yet. Keep this page open.")
+        reader.context.set_offline(False)
+        reader.tab.locator("#banner").wait_for(state="hidden")
+        for _ in range(100):
+            if study.versions[-1]["text"].endswith("Not lost."):
+                break
+            reader.tab.wait_for_timeout(50)
+    assert study.versions[-1]["text"].endswith("Not lost.")
+
+
 def test_the_canvas_shows_the_very_values(browser: Any, room: FakeRoom) -> None:
     study = study_of(room)
     study.images = [np.arange(256, dtype=np.uint8).reshape(16, 16)]
@@ -293,6 +360,7 @@ def test_undo_and_the_way_back_to_the_draft(browser: Any, room: FakeRoom) -> Non
     text = study.drafts[0]["text"]
     with Reader(browser, room.url, hash_of(study)) as reader:
         reader.tab.locator(".sentence").first.wait_for()
+        assert "PHANTOM" not in reader.tab.title()
         reader.press("e")
         area = reader.tab.locator("textarea")
         area.fill("Everything else.")

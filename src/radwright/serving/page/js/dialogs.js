@@ -6,6 +6,7 @@ import { el } from "./dom.js";
 /**
  * @typedef {object} Action
  * @property {string} label
+ * @property {string} [key] shown beside the label
  * @property {boolean} [primary]
  * @property {() => (void | boolean | Promise<void | boolean>)} [run] false keeps the dialog open.
  */
@@ -21,7 +22,7 @@ export function openDialog({ title, body, actions = [], wide = false, onClose })
   const node = el("dialog", { class: wide && "wide", "aria-labelledby": heading.id });
   const close = () => node.close();
   const buttons = actions.map((action) => {
-    const button = el("button", { type: "button", class: action.primary && "primary" }, action.label);
+    const button = el("button", { type: "button", class: action.primary && "primary" }, action.label, action.key && el("kbd", {}, action.key));
     button.addEventListener("click", async () => {
       button.disabled = true;
       try {

@@ -1,6 +1,7 @@
 /**
- * Editing a report: one plain text field. Dictation, spelling, paste and a radiologist's own habits all work in it, and
- * sentences may be joined, split and moved; the network's sentences find their evidence again by their words.
+ * Editing a report: one plain text field. Dictation, paste and a radiologist's own habits all work in it, and
+ * sentences may be joined, split and moved; the network's sentences find their evidence again by their words. The
+ * browser's spelling is off: some send what is typed to a service.
  */
 import { drawDiff } from "./diff.js";
 import { el, fill } from "./dom.js";
@@ -16,7 +17,7 @@ export class Editor {
     this.changed = changed;
     this.history = new TextHistory(text);
     this.showDiff = showDiff;
-    this.area = el("textarea", { id: "report", spellcheck: "true", "aria-label": "Report text", autocapitalize: "sentences" });
+    this.area = el("textarea", { id: "report", spellcheck: "false", autocomplete: "off", "aria-label": "Report text", autocapitalize: "sentences" });
     this.area.value = text;
     this.diff = el("div", { "aria-label": "Changes from the draft", role: "group" });
     const tool = (/** @type {string} */ label, /** @type {() => void} */ run) => el("button", { type: "button", on: { click: run } }, label);

@@ -34,7 +34,7 @@ async function start() {
   const titles = new Map(listed.findings.map((/** @type {any} */ finding) => [finding.finding, finding.title]));
   const surroundings = { session, model, titles };
   window.addEventListener("hashchange", () => show(surroundings));
-  room.addEventListener("signedout", signInAgain);
+  room.addEventListener("signedout", () => signInAgain(session));
   show(surroundings);
 }
 

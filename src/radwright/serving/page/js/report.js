@@ -51,7 +51,8 @@ export class ReportView {
       fill(this.body, signatureBox(signature), el("p", { class: "signed-text", tabindex: "0" }, signature.text), this.diffFromDraft());
     } else if (this.data.report) {
       this.list = new SentenceList({ report: this.text, draft, shelf: this.shelf, viewer: this.page.viewer, chosen: () => {} });
-      fill(this.body, this.list.node, this.text.trim() === "" && el("p", { class: "muted" }, "The report is empty."), this.diffFromDraft());
+      const cut = draft?.finished === false && el("p", { class: "notice" }, "The draft was cut off at its greatest length.");
+      fill(this.body, cut, this.list.node, this.text.trim() === "" && el("p", { class: "muted" }, "The report is empty."), this.diffFromDraft());
       this.lookAgain(before, place, focused);
     } else {
       fill(this.body, this.nothing());

@@ -7,7 +7,7 @@
 import { ApiError, json, room, studyPath } from "./api.js";
 import { drawDiff } from "./diff.js";
 import { openDialog } from "./dialogs.js";
-import { el } from "./dom.js";
+import { el, toast } from "./dom.js";
 import { personName } from "./words.js";
 
 const PAUSE_MS = 2500;
@@ -31,6 +31,7 @@ export class Saver {
     /** @type {Promise<boolean> | null} */
     this.running = null;
     this.conflict = false;
+    this.closed = false;
     this.ended = new AbortController();
     const listener = { signal: this.ended.signal };
     window.addEventListener("beforeunload", (event) => this.dirty && event.preventDefault(), listener);
@@ -84,6 +85,7 @@ export class Saver {
       this.base = { version: version.number, text };
       this.on.saved(version);
       this.on.state(this.dirty ? "unsaved" : "saved");
+      if (this.closed && !this.dirty) this.ended.abort();
       return true;
     } catch (error) {
       this.on.state("failed", error.message);
@@ -99,10 +101,12 @@ export class Saver {
     json(studyPath(this.id, "report"), { method: "PUT", body, keepalive: true }).catch(() => {});
   }
 
-  close() {
+  /** The view is left. What could not be saved is tried again once the server is back, and leaving the page still asks. */
+  async close() {
     clearTimeout(this.timer);
-    const done = this.dirty ? this.save() : Promise.resolve(true);
-    done.finally(() => this.ended.abort());
+    this.closed = true;
+    if (await this.save()) this.ended.abort();
+    else toast("The text of the study that you left is not saved yet. Keep this page open.");
   }
 
   /**

@@ -29,13 +29,18 @@ export async function signIn(main) {
   }
 }
 
-/** Asks again, over whatever is shown, when a session has ended: text that is being written stays where it is. */
-export function signInAgain() {
+/**
+ * Asks again, over whatever is shown, when a session has ended: text that is being written stays where it is.
+ * @param {Session} session brought up to date: it may be another person
+ */
+export function signInAgain(session) {
   if (dialogIsOpen()) return;
   const dialog = openDialog({
     title: "Your session has ended",
     body: [
-      tokenForm(() => {
+      tokenForm(async () => {
+        Object.assign(session, await json("/v1/session"));
+        showWho(session);
         dialog.close();
         room.dispatchEvent(new Event("restored"));
       }),

@@ -40,16 +40,19 @@ export function openSigning({ id, study, report, uncertain, needsName, signed })
     title: "Sign this report?",
     body: [
       el("p", {}, "For ", el("strong", {}, patient.filter(Boolean).join(" \u00b7 ")), `. Version ${report.version}, word for word:`),
-      el("div", { class: "exact", id: "to-be-signed", tabindex: "0" }, report.text),
+      el("div", { class: "exact", id: "to-be-signed", tabindex: "0", role: "group", "aria-label": "Text to be signed", autofocus: !needsName }, report.text),
       uncertain > 0 && el("p", { class: "notice" }, `${uncertain === 1 ? "One sentence is" : `${uncertain} sentences are`} marked uncertain by the model.`),
       el("p", { class: "muted" }, "Once signed the report cannot be changed."),
       needsName && el("div", { class: "field" }, el("label", { for: "observer" }, "Signed by"), name),
       wrong,
     ],
-    actions: [{ label: "Not yet" }, { label: "Sign", primary: true, run: sign }],
+    actions: [{ label: "Not yet" }, { label: "Sign", key: "Ctrl Enter", primary: true, run: sign }],
   });
-  name.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") /** @type {HTMLElement} */ (node.querySelector(".dialog-actions .primary")).click();
+  // Not Enter alone: words dictated while no field had the focus would then open this by an "s" and sign it.
+  node.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    /** @type {HTMLElement} */ (node.querySelector(".dialog-actions .primary")).click();
   });
 }
 

@@ -16,7 +16,6 @@ import { openExport, openSigning } from "./signing.js";
 import { makeTabs } from "./tabs.js";
 import { drawVersions } from "./versions.js";
 import { Viewer } from "./viewer.js";
-import { personName } from "./words.js";
 import { order } from "./worklist.js";
 
 const POLL_MS = 8000;
@@ -100,7 +99,7 @@ export class StudyPage {
     fill(this.side, this.report.node, this.tabs.node);
     this.addKeys();
     this.draw();
-    document.title = `${personName(this.data.study.patient_name) || "Study"} \u00b7 reading room`;
+    document.title = "Study \u00b7 reading room"; // no name: browsers keep titles
     announce("Study opened.");
   }
 

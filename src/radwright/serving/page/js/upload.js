@@ -24,7 +24,7 @@ export function openUpload(files) {
     el("p", { class: "muted" }, "DICOM (any file name), PNG or JPEG. All files together are one study."),
     picker,
   );
-  const indication = el("textarea", { id: "indication", rows: 2, "aria-describedby": "indication-wrong" });
+  const indication = el("textarea", { id: "indication", rows: 2, autocomplete: "off", spellcheck: "false", "aria-describedby": "indication-wrong" });
   const accession = el("input", { type: "text", id: "accession", autocomplete: "off", "aria-describedby": "accession-wrong" });
   const wrong = Object.fromEntries(
     ["files", "indication", "accession"].map((name) => [name, el("p", { class: "wrong", id: `${name}-wrong`, role: "alert" })]),
