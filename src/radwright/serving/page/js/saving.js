@@ -1,0 +1,182 @@
+/**
+ * Saving a report: one version after the other, each based on the newest known; a conflict shows both texts.
+ *
+ * Unsaved text is never put into the browser's storage, which may end up on a shared computer's disk. It is sent soon
+ * after the last key, again when the page is hidden, and leaving with unsaved text asks first.
+ */
+import { ApiError, json, room, studyPath } from "./api.js";
+import { drawDiff } from "./diff.js";
+import { openDialog } from "./dialogs.js";
+import { el, toast } from "./dom.js";
+import { personName } from "./words.js";
+
+const PAUSE_MS = 2500;
+
+/** @typedef {"saved" | "unsaved" | "saving" | "failed"} SavingState */
+
+/** Keeps one study's text in step with the server. */
+export class Saver {
+  /**
+   * @param {string} id
+   * @param {{version: number, text: string}} base the newest version known
+   * @param {{state: (state: SavingState, words?: string) => void, saved: (version: any) => void,
+   *   taken: (version: any) => void, signed: () => void}} on
+   */
+  constructor(id, base, on) {
+    this.id = id;
+    this.base = base;
+    this.on = on;
+    this.text = base.text;
+    this.timer = 0;
+    /** @type {Promise<boolean> | null} */
+    this.running = null;
+    this.conflict = false;
+    this.closed = false;
+    this.ended = new AbortController();
+    const listener = { signal: this.ended.signal };
+    window.addEventListener("beforeunload", (event) => this.dirty && event.preventDefault(), listener);
+    window.addEventListener("pagehide", () => this.send(), listener);
+    document.addEventListener("visibilitychange", () => document.hidden && this.dirty && this.save(), listener);
+    room.addEventListener("restored", () => this.dirty && this.save(), listener);
+  }
+
+  get dirty() {
+    return this.text !== this.base.text;
+  }
+
+  /** @param {string} text as it stands now; saved once nobody types */
+  change(text) {
+    this.text = text;
+    clearTimeout(this.timer);
+    this.on.state(this.dirty ? "unsaved" : "saved");
+    if (this.dirty) this.timer = window.setTimeout(() => this.save(), PAUSE_MS);
+  }
+
+  /**
+   * Another version became the newest: on the server, or before anything was typed.
+   * @param {{version: number, text: string}} base
+   */
+  rebase(base) {
+    const clean = !this.dirty;
+    this.base = base;
+    if (clean) this.text = base.text;
+  }
+
+  /**
+   * Saves what is unsaved.
+   * @returns {Promise<boolean>} whether everything is saved
+   */
+  async save() {
+    clearTimeout(this.timer);
+    while (this.running) await this.running;
+    if (!this.dirty) return true;
+    if (this.conflict) return false;
+    this.running = this.put();
+    const done = await this.running;
+    this.running = null;
+    return done && (this.dirty ? this.save() : true);
+  }
+
+  async put() {
+    const text = this.text;
+    this.on.state("saving");
+    try {
+      const { version } = await json(studyPath(this.id, "report"), { method: "PUT", body: { text, based_on: this.base.version } });
+      this.base = { version: version.number, text };
+      this.on.saved(version);
+      this.on.state(this.dirty ? "unsaved" : "saved");
+      if (this.closed && !this.dirty) this.ended.abort();
+      return true;
+    } catch (error) {
+      this.on.state("failed", error.message);
+      if (error instanceof ApiError && error.status === 409) return this.resolve(error);
+      return false;
+    }
+  }
+
+  /** The last try when the page goes away: sent without waiting. */
+  send() {
+    if (!this.dirty || this.conflict) return;
+    const body = { text: this.text, based_on: this.base.version };
+    json(studyPath(this.id, "report"), { method: "PUT", body, keepalive: true }).catch(() => {});
+  }
+
+  /** The view is left. What could not be saved is tried again once the server is back, and leaving the page still asks. */
+  async close() {
+    clearTimeout(this.timer);
+    this.closed = true;
+    if (await this.save()) this.ended.abort();
+    else toast("The text of the study that you left is not saved yet. Keep this page open.");
+  }
+
+  /**
+   * @param {ApiError} error
+   * @returns {Promise<boolean>}
+   */
+  async resolve(error) {
+    this.conflict = true;
+    try {
+      const { report: theirs, signature } = await json(studyPath(this.id));
+      if (signature || !theirs) {
+        await showUnsaved(error.message, this.text);
+        this.base = { version: theirs?.version ?? this.base.version, text: this.text };
+        this.on.signed();
+        return true;
+      }
+      const mine = await askWhose(theirs, this.text);
+      this.base = { version: theirs.version, text: theirs.text };
+      if (!mine) {
+        this.text = theirs.text;
+        this.on.taken(theirs);
+        this.on.state("saved");
+      }
+      return true;
+    } finally {
+      this.conflict = false;
+    }
+  }
+}
+
+/**
+ * @param {any} theirs
+ * @param {string} mine
+ * @returns {Promise<boolean>} whether mine stays
+ */
+function askWhose(theirs, mine) {
+  return new Promise((done) => {
+    let keep = true; // Escape loses nothing either
+    openDialog({
+      title: "Somebody else has saved a newer text",
+      wide: true,
+      body: [
+        el("div", { class: "two" },
+          el("div", {}, el("h2", {}, `Theirs: version ${theirs.version}, ${personName(theirs.author)}`), el("div", { class: "exact" }, theirs.text)),
+          el("div", {}, el("h2", {}, "Yours, not saved yet"), el("div", { class: "exact" }, mine))),
+        el("h2", {}, "From theirs to yours"),
+        drawDiff(theirs.text, mine),
+        el("p", { class: "muted" }, "Either way both stay in the list of versions, if yours is saved."),
+      ],
+      actions: [
+        { label: "Take theirs, drop mine", run: () => void (keep = false) },
+        { label: "Save mine as the newest", primary: true },
+      ],
+      onClose: () => done(keep),
+    }); // prettier-ignore
+  });
+}
+
+/**
+ * @param {string} why
+ * @param {string} text
+ * @returns {Promise<void>}
+ */
+function showUnsaved(why, text) {
+  return new Promise((done) => {
+    openDialog({
+      title: "Your text could not be saved",
+      body: [el("p", {}, why), el("p", {}, "It stands here to be copied; it will be gone once this is closed."), el("div", { class: "exact" }, text)],
+      actions: [{ label: "Close", primary: true }],
+      onClose: () => done(undefined),
+    });
+  });
+}
