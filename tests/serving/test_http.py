@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from room_cases import image, study
 from serving_cases import TEXT, FakeWriter, client_of, events, make_server, png, upload
 
 from radwright.serving import audit
+from radwright.serving.engine import as_study
 from radwright.serving.server import Server
 
 
@@ -103,6 +105,24 @@ def test_evidence_is_sought_once_per_draft(client: TestClient, server: Server) -
     assert second.json()["text"] == "The heart is normal."
     assert client.get(f"/v1/studies/{study_id}/evidence/1/2").status_code == 404
     assert "radwright_evidence_seconds_count 1.0" in client.get("/metrics").text
+
+
+def test_a_network_is_never_told_who_the_patient_is() -> None:
+    facts = study(
+        patient_name="Doe^Jane", indication="Jane Doe, cough. Known to Dr. Lee.", referring_physician="Lee^Ann"
+    )
+    given = as_study(facts, (image(name="DOE_JANE.dcm"),), lambda digest: b"")
+    assert given.section("indication") == "XXXX XXXX, cough. Known to Dr. XXXX."
+    assert not any(word in repr(given).lower() for word in ("doe", "jane", "lee"))
+
+
+def test_a_report_that_names_the_patient_is_pointed_out(client: TestClient, server: Server) -> None:
+    study_id = drafted(client, accession="ACC-4711")
+    assert client.get(f"/v1/studies/{study_id}").json()["notes"] == []
+    client.put(f"/v1/studies/{study_id}/report", json={"text": "See ACC-4711.", "based_on": 1})
+    [note] = client.get(f"/v1/studies/{study_id}").json()["notes"]
+    assert "repeats the accession" in note
+    assert "4711" not in note
 
 
 def test_the_worklist_finds(client: TestClient) -> None:

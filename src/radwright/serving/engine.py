@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from radwright.data.loading import LoadedStudy
 from radwright.errors import RadwrightError
 from radwright.serving.database import now
+from radwright.serving.names import names_in
 from radwright.serving.records import Draft, ReadingImage, ReadingStudy
 from radwright.serving.room import ReadingRoom
 from radwright.serving.studies import Job
@@ -249,9 +250,15 @@ class Engine:
 
 
 def as_study(study: ReadingStudy, images: tuple[ReadingImage, ...], read: Callable[[str], bytes]) -> Study:
-    """A kept study as a ``Study``; its images are named by their place, since their names may name the patient."""
+    """A kept study as a ``Study``, without anything that names the patient: a network cannot copy what it never read.
+
+    Images are called by their place; names and ids in the indication are hidden as ``XXXX``. Text in the pixels stays.
+    """
     views = tuple(
         View(ImageInMemory(f"image {image.place + 1}", read(image.digest)), image.position) for image in images
     )
-    sections: dict[str, Any] = {"indication": study.indication} if study.indication else {}
+    indication = study.indication
+    for part in reversed(names_in(indication, study)):
+        indication = indication[: part.start] + "XXXX" + indication[part.end :]
+    sections: dict[str, Any] = {"indication": indication} if indication else {}
     return Study(study.id, views, sections=sections)

@@ -7,6 +7,7 @@ from typing import Any
 
 from radwright.findings.ontology import concepts
 from radwright.serving.http import wire
+from radwright.serving.names import names_in
 from radwright.serving.records import Draft, ModelIdentity, ReadingImage, ReadingStudy, Signature, Version
 from radwright.serving.room import ReadingRoom
 from radwright.serving.worklist import Row
@@ -140,11 +141,11 @@ def study_out(room: ReadingRoom, study_id: str) -> wire.StudyOut:
         versions=[version_row_out(each) for each in versions],
         report=version_out(shown) if shown else None,
         signature=signature_out(signature) if signature else None,
-        notes=[*_notes(images, drafts[-1] if drafts else None)],
+        notes=_notes(study, images, drafts[-1] if drafts else None, shown.text if shown else ""),
     )
 
 
-def _notes(images: tuple[ReadingImage, ...], draft: Draft | None) -> list[str]:
+def _notes(study: ReadingStudy, images: tuple[ReadingImage, ...], draft: Draft | None, text: str) -> list[str]:
     notes = [
         f"image {image.place + 1}: the file says that text is written into its pixels; it may name the patient"
         for image in images
@@ -152,6 +153,8 @@ def _notes(images: tuple[ReadingImage, ...], draft: Draft | None) -> list[str]:
     ]
     if draft is not None and not draft.finished:
         notes.append("The draft reached the length limit without ending by itself.")
+    if fields := sorted({part.field.replace("_", " ") for part in names_in(text, study)}):
+        notes.append(f"The report repeats the {' and the '.join(fields)}: take it out unless it is meant.")
     return notes
 
 
