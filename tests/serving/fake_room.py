@@ -413,7 +413,7 @@ def _handler(room: FakeRoom) -> type[BaseHTTPRequestHandler]:
 
 
 if __name__ == "__main__":
-    fake = FakeRoom(num_studies=9, size_px=512)
+    fake = FakeRoom(num_studies=9, size_px=1024)
     fake.server.server_close()
     fake.server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _handler(fake))
     failed, signed, waiting = list(fake.studies.values())[3:6]

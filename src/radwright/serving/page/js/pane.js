@@ -222,8 +222,9 @@ export class Pane {
     const reduced = this.full ? `, shown at ${this.size.width}\u00d7${this.size.height}` : "";
     this.name.textContent = `${this.number} \u00b7 ${this.image.position} \u00b7 ${width}\u00d7${height}${reduced}`;
     const scale = Math.round((100 * this.view.scale * this.size.width) / width);
-    const window = `W ${Math.round(this.window.width)}  L ${Math.round(this.window.center)}`;
-    this.values.textContent = `${window}  ${scale} %${this.inverted ? "  inverted" : ""}`;
+    const values = [`W ${Math.round(this.window.width)}`, `L ${Math.round(this.window.center)}`, `${scale} %`];
+    if (this.inverted) values.push("inverted");
+    this.values.textContent = values.join(" \u00b7 ");
     this.values.hidden = this.levels.length === 0;
   }
 }

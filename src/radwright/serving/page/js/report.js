@@ -97,7 +97,7 @@ export class ReportView {
   nothing() {
     const { study } = this.data;
     if (study.state === "failed") {
-      return el("div", { class: "panel" }, el("p", { class: "notice" }, "There is no draft: ", study.reason || "the network failed", "."), el("p", { class: "muted" }, "The report can be written by hand: e."));
+      return el("div", { class: "panel" }, el("p", { class: "notice" }, "There is no draft: ", study.reason || "the network failed", "."), el("p", { class: "muted" }, "The report can be written by hand: ", el("kbd", {}, "e")));
     }
     if (this.page.writing) return null;
     return el("p", { class: "muted" }, study.state === "receiving" ? "Images are still coming in." : "Waiting for the draft.");
