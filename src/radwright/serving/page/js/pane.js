@@ -19,7 +19,8 @@ export async function fetchPixels(path, signal) {
   const bytes = await response.arrayBuffer();
   if (bytes.byteLength !== width * height * (bits / 8)) throw new Error("The image came incomplete.");
   const pixels = bits === 16 ? new Uint16Array(bytes) : new Uint8Array(bytes);
-  const full = response.headers.has("X-Full-Width") ? { width: number("X-Full-Width"), height: number("X-Full-Height") } : null;
+  const [fullWidth, fullHeight] = [number("X-Full-Width"), number("X-Full-Height")];
+  const full = fullWidth > width || fullHeight > height ? { width: fullWidth, height: fullHeight } : null;
   return { level: { pixels, width, height }, bits, full };
 }
 
