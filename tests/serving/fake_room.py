@@ -136,13 +136,11 @@ class FakeStudy:
                  "pixels": f"{path}/pixels", "thumbnail": f"{path}/thumbnail"}
             )  # fmt: skip
         last = self.versions[-1] if self.versions else None
-        shown = ("text", "kind", "author", "created_at")
-        report = {"version": last["number"], **{name: last[name] for name in shown}} if last else None
         return {
             "study": self.row(), "images": images, "draft": self.drafts[-1] if self.drafts else None,
             "drafts": [{k: d[k] for k in ("number", "created_at", "forced")} for d in self.drafts],
             "versions": [{k: v for k, v in version.items() if k != "text"} for version in self.versions],
-            "report": report, "signature": self.signature, "notes": self.notes,
+            "report": last, "drafting": self.state == "waiting", "signature": self.signature, "notes": self.notes,
         }  # fmt: skip
 
     def evidence(self, place: int) -> dict[str, Any]:
@@ -239,15 +237,15 @@ class FakeRoom:
             last = study.versions[-1]["number"] if study.versions else 0
             if study.signature or body["based_on"] != last:
                 code = "signed" if study.signature else "stale"
-                return 409, {**_error(code, "The report has a newer version."), "version": study.versions[-1]}
+                return 409, _error(code, "The report has a newer version.")
             return 200, {"version": study.add_version(body["text"], "Phantom^Reader", "edit")}
         if rest == ["sign"]:
             last = study.versions[-1]
             if body["version"] != last["number"]:
                 return 409, _error("stale", "There is a newer version.")
             observer = body.get("observer", "Phantom^Reader")
-            study.signature = {"version": last["number"], "text": last["text"], "signed_at": now(),
-                               "observer": observer, "organization": "Phantom hospital"}  # fmt: skip
+            study.signature = {"version": last["number"], "signed_at": now(), "observer": observer,
+                               "organization": "Phantom hospital"}  # fmt: skip
             study.state = "signed"
             return 200, {"signature": study.signature}
         if rest == ["drafts"]:
@@ -413,7 +411,7 @@ def _handler(room: FakeRoom) -> type[BaseHTTPRequestHandler]:
 
 
 if __name__ == "__main__":
-    fake = FakeRoom(num_studies=9, size_px=512)
+    fake = FakeRoom(num_studies=9, size_px=1024)
     fake.server.server_close()
     fake.server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _handler(fake))
     failed, signed, waiting = list(fake.studies.values())[3:6]

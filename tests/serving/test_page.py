@@ -106,7 +106,7 @@ def test_from_the_worklist_to_the_signature_by_keys_alone(browser: Any, room: Fa
         reader.press("e")
         assert reader.tab.locator("textarea").count() == 0
     assert study.signature is not None
-    assert (study.signature["text"], study.signature["version"]) == (wanted, 2)
+    assert (study.versions[-1]["text"], study.signature["version"]) == (wanted, 2)
 
 
 def test_single_keys_are_silent_in_fields_and_can_be_switched_off(browser: Any, room: FakeRoom) -> None:
@@ -158,7 +158,7 @@ def test_evidence_is_asked_for_once_and_laid_over_the_images(browser: Any, room:
     with Reader(browser, room.url, hash_of(study_of(room)), expected=("503",)) as reader:
         reader.tab.locator(".sentence").first.wait_for()
         reader.press("j")
-        reader.sees("asking again in 1 s")
+        reader.sees("The network is at work. Asking again in 1 s.")
         reader.tab.locator(".pane[data-map=shown]").nth(1).wait_for()
         legend = reader.tab.locator(".legend").inner_text()
         assert "nats" in legend
@@ -196,13 +196,13 @@ def test_the_viewer_by_keys_and_hand(browser: Any, room: FakeRoom) -> None:
         reader.tab.locator(".pane[data-ready]").nth(1).wait_for()
         values = reader.tab.locator(".values")
         first = values.nth(0).inner_text()
-        assert first.startswith("W 255 L 128")
+        assert first.startswith("W 255 · L 128")
         reader.press("[", ";")
         reader.until("!document.querySelector('.values').textContent.startsWith('W 255')")
         reader.press("i")
         reader.until("document.querySelector('.values').textContent.includes('inverted')")
         reader.press("r", "0")
-        reader.until("document.querySelector('.values').textContent === 'W 255  L 128  100 %'")
+        reader.until("document.querySelector('.values').textContent === 'W 255 · L 128 · 100 %'")
         reader.press("2", "+")
         reader.until("document.activeElement === document.querySelectorAll('canvas')[1]")
         box = reader.tab.locator("canvas").nth(0).bounding_box()

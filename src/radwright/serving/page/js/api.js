@@ -37,11 +37,11 @@ const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds
  * twice: for GET, and for what the caller calls `again` (a full queue has taken nothing).
  * @param {string} path
  * @param {{method?: string, body?: unknown, signal?: AbortSignal, again?: boolean, onWait?: (s: number) => void,
- *   keepalive?: boolean}} [options]
+ *   keepalive?: boolean, headers?: Record<string, string>}} [options]
  * @returns {Promise<Response>}
  */
 export async function ask(path, options = {}) {
-  const { method = "GET", body, signal, again = method === "GET", onWait, keepalive = false } = options;
+  const { method = "GET", body, signal, again = method === "GET", onWait, keepalive = false, headers = {} } = options;
   const form = body instanceof FormData;
   const send = async () => {
     try {
@@ -50,7 +50,7 @@ export async function ask(path, options = {}) {
         signal,
         keepalive,
         credentials: "same-origin",
-        headers: body === undefined || form ? {} : { "Content-Type": "application/json" },
+        headers: body === undefined || form ? headers : { "Content-Type": "application/json", ...headers },
         body: body === undefined ? undefined : form ? body : JSON.stringify(body),
       });
     } catch (error) {

@@ -9,7 +9,7 @@ const CHOICES = /** @type {[string, string][]} */ ([["auto", "as seen"], ["on", 
 
 /**
  * @param {any} draft
- * @param {{name: string, title: string, threshold: number | null}[]} diseases
+ * @param {{name: string, title: string, threshold?: number | null}[]} diseases
  * @param {boolean} open whether another draft may be asked for
  * @param {(forced: Forced) => void} redraft
  */
@@ -24,6 +24,7 @@ export function drawClues(draft, diseases, open, redraft) {
     redraft({ on: of("on"), off: of("off") });
   });
   const changed = () => (button.disabled = !open || Object.keys(chosen).every((name) => chosen[name] === first[name]));
+  const ticks = diseases.some(({ threshold }) => threshold !== null && threshold !== undefined);
   const rows = diseases.map(({ name, title, threshold }) => {
     const probability = told[name];
     const known = probability !== undefined && probability !== null;
@@ -52,7 +53,7 @@ export function drawClues(draft, diseases, open, redraft) {
   return el(
     "div",
     { class: "panel" },
-    el("p", { class: "muted" }, "The network reads these clues before it writes. The tick is the bar above which it is told of a disease."),
+    el("p", { class: "muted" }, "The network reads these clues before it writes. ", ticks && "The tick is the bar above which it is told of a disease."),
     el("ul", {}, rows),
     button,
   );
@@ -61,11 +62,11 @@ export function drawClues(draft, diseases, open, redraft) {
 /**
  * @param {string} name
  * @param {number | null | undefined} probability
- * @param {number | null} threshold
+ * @param {number | null | undefined} threshold
  * @param {Record<string, boolean>} forced
  */
 function tellingOf(name, probability, threshold, forced) {
   if (name in forced) return forced[name] ? "told: you said so" : "not told: you said so";
   if (probability === undefined || probability === null) return "not told";
-  return threshold === null || probability >= threshold ? "told" : "not told";
+  return threshold === null || threshold === undefined || probability >= threshold ? "told" : "not told";
 }

@@ -55,13 +55,13 @@ export function fill(node, ...children) {
 /**
  * A bar from 0 to 1, with a tick where a threshold lies. Its number stands beside it, so it is hidden from readers.
  * @param {number} share
- * @param {{threshold?: number | null, check?: boolean}} [options]
+ * @param {{threshold?: number | null | undefined, check?: boolean}} [options]
  */
 export function bar(share, { threshold = null, check = false } = {}) {
   const part = el("i");
   part.style.width = `${100 * Math.min(1, Math.max(0, share))}%`;
   const node = el("span", { class: ["bar", check && "check"], "aria-hidden": "true" }, part);
-  if (threshold !== null) {
+  if (threshold !== null && threshold !== undefined) {
     const tick = el("b");
     tick.style.left = `${100 * threshold}%`;
     node.append(tick);

@@ -16,6 +16,7 @@ export class Drafting {
     this.before = "";
     this.awaited = 0;
     this.triesLeft = 0;
+    this.state = "";
     this.stop = () => {};
   }
 
@@ -23,10 +24,14 @@ export class Drafting {
     return this.page.ended.signal.aborted;
   }
 
-  /** Follows where the study has no draft yet. */
+  /** Follows where a draft is awaited: the first one, or another that somebody has asked for. */
   start() {
-    const { state } = this.page.data.study;
-    if (state === "waiting" || state === "receiving") this.follow();
+    const { drafting, draft, study } = this.page.data;
+    if (!drafting && study.state !== "waiting" && study.state !== "receiving") return;
+    this.awaited = (draft?.number ?? 0) + 1;
+    this.triesLeft = MOST_TRIES;
+    if (draft) this.before = this.page.report.text;
+    this.follow();
   }
 
   follow() {
@@ -37,6 +42,7 @@ export class Drafting {
     report.write("", "Waiting for the network\u2026");
     this.stop = follow(this.page.id, {
       state: (now) => {
+        this.state = now.state;
         if (now.state !== this.page.data.study.state) this.page.bringImages().catch(() => {});
         report.write("", waitingWords(now.state, now.ahead ?? 0));
       },
@@ -49,7 +55,8 @@ export class Drafting {
       },
       failed: ({ reason }) => this.end(reason),
       error: (ended) => {
-        report.write(report.streamText?.textContent ?? "", "The connection broke; trying again\u2026");
+        // Of a study that is still coming in, the server ends the stream each time: there is no draft to wait for yet.
+        if (this.state !== "receiving") report.write(report.streamText?.textContent ?? "", "The connection broke; trying again\u2026");
         if (ended) setTimeout(() => this.writing && !this.gone && this.follow(), AGAIN_MS);
       },
     });

@@ -8,6 +8,7 @@ import { percent, signed, wordingOf } from "./words.js";
 
 const MOST_EFFECTS = 4;
 const LEAST_EFFECT = 0.05;
+const MOST_TRIES = 30;
 
 /** Evidence of one draft, sentence by sentence, as it is asked for. */
 export class EvidenceShelf {
@@ -30,15 +31,33 @@ export class EvidenceShelf {
   of(sentence, onWait) {
     let answer = this.asked.get(sentence);
     if (answer === undefined) {
-      answer = json(studyPath(this.id, "evidence", this.draft, sentence), {
-        onWait: (seconds) => onWait(`The model is busy; asking again in ${seconds} s.`),
-      });
+      answer = this.ask(sentence, onWait);
       answer.catch(() => this.asked.delete(sentence));
       this.asked.set(sentence, answer);
     }
     return answer;
   }
+
+  /**
+   * Asks until it is there: a network without a GPU may take minutes for the first sentence of a draft.
+   * @param {number} sentence
+   * @param {(words: string) => void} onWait
+   */
+  async ask(sentence, onWait) {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await json(studyPath(this.id, "evidence", this.draft, sentence), { again: false });
+      } catch (error) {
+        if (error.status !== 503 || !error.retryAfter || tries === MOST_TRIES) throw error;
+        onWait(`${error.message} Asking again in ${error.retryAfter} s.`);
+        await sleep(error.retryAfter);
+      }
+    }
+  }
 }
+
+/** @param {number} seconds */
+const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
 /**
  * Where it stands in the images, how sure the network was of its words, and what its clues did to them.

@@ -12,7 +12,7 @@ import { openWorklist } from "./worklist.js";
 /**
  * @typedef {object} Surroundings what every view may need
  * @property {import("./session.js").Session} session
- * @property {{model: any, told_clues: boolean, diseases: {name: string, title: string, threshold: number | null}[], label: string}} model
+ * @property {{model: any, told_clues: boolean, diseases: {name: string, title: string, threshold?: number | null}[], label: string}} model
  * @property {Map<string, string>} titles finding -> its title
  */
 

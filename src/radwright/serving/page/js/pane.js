@@ -19,7 +19,8 @@ export async function fetchPixels(path, signal) {
   const bytes = await response.arrayBuffer();
   if (bytes.byteLength !== width * height * (bits / 8)) throw new Error("The image came incomplete.");
   const pixels = bits === 16 ? new Uint16Array(bytes) : new Uint8Array(bytes);
-  const full = response.headers.has("X-Full-Width") ? { width: number("X-Full-Width"), height: number("X-Full-Height") } : null;
+  const [fullWidth, fullHeight] = [number("X-Full-Width"), number("X-Full-Height")];
+  const full = fullWidth > width || fullHeight > height ? { width: fullWidth, height: fullHeight } : null;
   return { level: { pixels, width, height }, bits, full };
 }
 
@@ -222,8 +223,9 @@ export class Pane {
     const reduced = this.full ? `, shown at ${this.size.width}\u00d7${this.size.height}` : "";
     this.name.textContent = `${this.number} \u00b7 ${this.image.position} \u00b7 ${width}\u00d7${height}${reduced}`;
     const scale = Math.round((100 * this.view.scale * this.size.width) / width);
-    const window = `W ${Math.round(this.window.width)}  L ${Math.round(this.window.center)}`;
-    this.values.textContent = `${window}  ${scale} %${this.inverted ? "  inverted" : ""}`;
+    const values = [`W ${Math.round(this.window.width)}`, `L ${Math.round(this.window.center)}`, `${scale} %`];
+    if (this.inverted) values.push("inverted");
+    this.values.textContent = values.join(" \u00b7 ");
     this.values.hidden = this.levels.length === 0;
   }
 }

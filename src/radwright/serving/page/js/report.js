@@ -48,11 +48,10 @@ export class ReportView {
     if (signature) {
       this.page.viewer.show(null);
       this.page.viewer.legend.say("");
-      fill(this.body, signatureBox(signature), el("p", { class: "signed-text", tabindex: "0" }, signature.text), this.diffFromDraft());
+      fill(this.body, signatureBox(signature), el("p", { class: "signed-text", tabindex: "0" }, this.text), this.diffFromDraft());
     } else if (this.data.report) {
       this.list = new SentenceList({ report: this.text, draft, shelf: this.shelf, viewer: this.page.viewer, chosen: () => {} });
-      const cut = draft?.finished === false && el("p", { class: "notice" }, "The draft was cut off at its greatest length.");
-      fill(this.body, cut, this.list.node, this.text.trim() === "" && el("p", { class: "muted" }, "The report is empty."), this.diffFromDraft());
+      fill(this.body, this.list.node, this.text.trim() === "" && el("p", { class: "muted" }, "The report is empty."), this.diffFromDraft());
       this.lookAgain(before, place, focused);
     } else {
       fill(this.body, this.nothing());
@@ -97,7 +96,7 @@ export class ReportView {
   nothing() {
     const { study } = this.data;
     if (study.state === "failed") {
-      return el("div", { class: "panel" }, el("p", { class: "notice" }, "There is no draft: ", study.reason || "the network failed", "."), el("p", { class: "muted" }, "The report can be written by hand: e."));
+      return el("div", { class: "panel" }, el("p", { class: "notice" }, "There is no draft: ", study.reason || "the network failed", "."), el("p", { class: "muted" }, "The report can be written by hand: ", el("kbd", {}, "e")));
     }
     if (this.page.writing) return null;
     return el("p", { class: "muted" }, study.state === "receiving" ? "Images are still coming in." : "Waiting for the draft.");
@@ -225,7 +224,7 @@ export class ReportView {
 /** @param {any} report */
 function versionWords(report) {
   const kind = report.kind === "draft" ? "as drafted" : `edited by ${personName(report.author)}`;
-  return `Version ${report.version}, ${kind}, ${localTime(report.created_at)}`;
+  return `Version ${report.number}, ${kind}, ${localTime(report.created_at)}`;
 }
 
 /** @param {any} signature */

@@ -119,12 +119,12 @@ export class Saver {
       const { report: theirs, signature } = await json(studyPath(this.id));
       if (signature || !theirs) {
         await showUnsaved(error.message, this.text);
-        this.base = { version: theirs?.version ?? this.base.version, text: this.text };
+        this.base = { version: theirs?.number ?? this.base.version, text: this.text };
         this.on.signed();
         return true;
       }
       const mine = await askWhose(theirs, this.text);
-      this.base = { version: theirs.version, text: theirs.text };
+      this.base = { version: theirs.number, text: theirs.text };
       if (!mine) {
         this.text = theirs.text;
         this.on.taken(theirs);
@@ -150,7 +150,7 @@ function askWhose(theirs, mine) {
       wide: true,
       body: [
         el("div", { class: "two" },
-          el("div", {}, el("h2", {}, `Theirs: version ${theirs.version}, ${personName(theirs.author)}`), el("div", { class: "exact" }, theirs.text)),
+          el("div", {}, el("h2", {}, `Theirs: version ${theirs.number}, ${personName(theirs.author)}`), el("div", { class: "exact" }, theirs.text)),
           el("div", {}, el("h2", {}, "Yours, not saved yet"), el("div", { class: "exact" }, mine))),
         el("h2", {}, "From theirs to yours"),
         drawDiff(theirs.text, mine),

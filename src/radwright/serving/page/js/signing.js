@@ -9,7 +9,7 @@ import { personName } from "./words.js";
 let observerBefore = "";
 
 /**
- * @param {{id: string, study: any, report: {version: number, text: string}, uncertain: number, needsName: boolean,
+ * @param {{id: string, study: any, report: {number: number, text: string}, uncertain: number, needsName: boolean,
  *   signed: () => void}} options
  */
 export function openSigning({ id, study, report, uncertain, needsName, signed }) {
@@ -25,7 +25,7 @@ export function openSigning({ id, study, report, uncertain, needsName, signed })
       return false;
     }
     try {
-      const body = needsName ? { version: report.version, observer: name.value.trim() } : { version: report.version };
+      const body = needsName ? { version: report.number, observer: name.value.trim() } : { version: report.number };
       await json(studyPath(id, "sign"), { method: "POST", body });
       observerBefore = name.value.trim();
       toast("Signed.");
@@ -39,7 +39,7 @@ export function openSigning({ id, study, report, uncertain, needsName, signed })
   const { node } = openDialog({
     title: "Sign this report?",
     body: [
-      el("p", {}, "For ", el("strong", {}, patient.filter(Boolean).join(" \u00b7 ")), `. Version ${report.version}, word for word:`),
+      el("p", {}, "For ", el("strong", {}, patient.filter(Boolean).join(" \u00b7 ")), `. Version ${report.number}, word for word:`),
       el("div", { class: "exact", id: "to-be-signed", tabindex: "0", role: "group", "aria-label": "Text to be signed", autofocus: !needsName }, report.text),
       uncertain > 0 && el("p", { class: "notice" }, `${uncertain === 1 ? "One sentence is" : `${uncertain} sentences are`} marked uncertain by the model.`),
       el("p", { class: "muted" }, "Once signed the report cannot be changed."),

@@ -16,6 +16,7 @@ import { openExport, openSigning } from "./signing.js";
 import { makeTabs } from "./tabs.js";
 import { drawVersions } from "./versions.js";
 import { Viewer } from "./viewer.js";
+import { personName } from "./words.js";
 import { order } from "./worklist.js";
 
 const POLL_MS = 8000;
@@ -105,7 +106,7 @@ export class StudyPage {
 
   base() {
     const { report } = this.data;
-    return { version: report?.version ?? 0, text: report?.text ?? "" };
+    return { version: report?.number ?? 0, text: report?.text ?? "" };
   }
 
   get writing() {
@@ -184,9 +185,9 @@ export class StudyPage {
     try {
       const now = await this.fetch();
       if (this.writing || this.report.editor !== null || this.ended.signal.aborted) return;
-      const key = (/** @type {any} */ data) => JSON.stringify([data.study.state, data.report?.version, data.draft?.number, data.images.length, data.notes]);
+      const key = (/** @type {any} */ data) => JSON.stringify([data.study.state, data.report?.number, data.drafting, data.draft?.number, data.images.length, data.notes]);
       if (key(now) === key(this.data)) return;
-      if (now.report && now.report.version !== this.data.report?.version) toast(`Version ${now.report.version} by ${now.report.author} is there.`);
+      if (now.report && now.report.number !== this.data.report?.number) toast(`Version ${now.report.number} by ${personName(now.report.author)} is there.`);
       await this.reload();
       this.drafting.start();
     } catch {

@@ -6,6 +6,10 @@ import { openDialog } from "./dialogs.js";
 import { announce, el, fill, toast } from "./dom.js";
 import { fileSize } from "./words.js";
 
+function randomKey() {
+  return [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(16)).join("-");
+}
+
 /**
  * Opens the dialog.
  * @param {File[]} files chosen already
@@ -13,6 +17,8 @@ import { fileSize } from "./words.js";
 export function openUpload(files) {
   /** @type {File[]} */
   let chosen = [...files];
+  // However often this dialog is sent, the server makes one study of it; other files are another request.
+  let key = randomKey();
   const list = el("ul", { class: "files" });
   const picker = el("input", { type: "file", multiple: true, class: "unseen", tabindex: "-1", "aria-label": "Image files" });
   const pick = el("button", { type: "button", autofocus: true, on: { click: () => picker.click() } }, "Choose files");
@@ -33,6 +39,7 @@ export function openUpload(files) {
     for (const file of more) {
       if (!chosen.some((other) => other.name === file.name && other.size === file.size)) chosen.push(file);
     }
+    key = randomKey();
     draw();
   };
   picker.addEventListener("change", () => {
@@ -60,6 +67,7 @@ export function openUpload(files) {
         const away = el("button", { type: "button", class: "quiet", "aria-label": `Leave out ${file.name}` }, "\u00d7");
         away.addEventListener("click", () => {
           chosen.splice(place, 1);
+          key = randomKey();
           draw();
           pick.focus();
         });
@@ -83,6 +91,7 @@ export function openUpload(files) {
       const answer = await ask("/v1/studies", {
         method: "POST",
         body: form,
+        headers: { "Idempotency-Key": key },
         again: true,
         onWait: (seconds) => (wrong.files.textContent = `The queue is full; sending again in ${seconds} s.`),
       });
