@@ -6,7 +6,9 @@ Single-frame gray images only. The only file that imports pydicom and gdcm (extr
 from __future__ import annotations
 
 import io
+import logging
 import warnings
+from collections.abc import Iterable
 from typing import IO, Any
 
 import numpy as np
@@ -14,10 +16,12 @@ import numpy.typing as npt
 
 from radwright.errors import ImageError, RadwrightError, require
 from radwright.imaging.decode import Pixels
-from radwright.imaging.dicom_tags import DicomHeader, header_of
+from radwright.imaging.dicom_tags import DicomHeader, header_of, texts_of
 
 # What pydicom finds odd in a header is either met here or does not matter; a job over many files would drown in it.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
+# Its log quotes the values themselves, which may name a patient.
+logging.getLogger("pydicom").addFilter(lambda record: False)
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _ENDS_WITH_MARKER = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70))
@@ -88,6 +92,26 @@ def read_dicom_header(stream: IO[bytes], *, name: str) -> DicomHeader:
         MissingExtraError: the ``dicom`` extra is not installed.
     """
     return header_of(_read(stream, name, pixels=False))
+
+
+def read_dicom_texts(stream: IO[bytes], keywords: Iterable[str], *, name: str) -> dict[str, str]:
+    """Tags as one line of text each (see ``dicom_tags.texts_of``); the pixels are not read.
+
+    Raises:
+        ImageError: damaged.
+        MissingExtraError: the ``dicom`` extra is not installed.
+    """
+    return texts_of(_read(stream, name, pixels=False), keywords)
+
+
+def decodable_syntaxes(syntaxes: Iterable[str]) -> list[str]:
+    """Those of some transfer syntaxes (UIDs) whose pixels ``decode_dicom`` reads here, in order.
+
+    Raises:
+        MissingExtraError: the ``dicom`` extra is not installed.
+    """
+    uid = require("pydicom", extra="dicom").uid
+    return [syntax for syntax in syntaxes if syntax.encode() != _DEFLATED and _is_decodable(uid.UID(syntax))]
 
 
 def _read(stream: IO[bytes], name: str, *, pixels: bool) -> Any:

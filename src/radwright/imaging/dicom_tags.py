@@ -6,6 +6,7 @@ Works on a dataset that ``radwright.imaging.dicom`` has read; imports no DICOM l
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,23 +95,41 @@ def header_of(dataset: Any) -> DicomHeader:
     )
 
 
+def texts_of(dataset: Any, keywords: Iterable[str]) -> dict[str, str]:
+    """Tags as one line of text each; empty where absent or malformed.
+
+    Args:
+        dataset: as read.
+        keywords: DICOM keywords; ``Sequence.Keyword`` is a tag of a sequence's first item.
+    """
+    return {keyword: _nested_text(dataset, keyword) for keyword in keywords}
+
+
+def _nested_text(dataset: Any, keyword: str) -> str:
+    sequence, _, inner = keyword.rpartition(".")
+    if not sequence:
+        return _text(dataset, keyword)
+    try:
+        first = next(iter(dataset.get(sequence) or ()), None)
+        return "" if first is None else _text(first, inner)
+    except Exception:  # malformed tags raise anything in pydicom
+        return ""
+
+
 def _text(dataset: Any, keyword: str) -> str:
     """A tag as one line of text, the values of several joined by spaces; empty where it is absent or malformed."""
     try:
         value = dataset.get(keyword)
     except Exception:  # malformed tags raise anything in pydicom
         return ""
-    several = value is not None and not isinstance(value, str | bytes) and hasattr(value, "__iter__")
+    # A name of a person can be iterated over, but is one value.
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
     return " ".join((" ".join(str(each) for each in value) if several else str(value or "")).split())
 
 
 def _meaning(dataset: Any, keyword: str) -> str:
     """CodeMeaning of the first item of a sequence; empty where there is none."""
-    try:
-        first = next(iter(dataset.get(keyword) or ()), None)
-        return "" if first is None else _text(first, "CodeMeaning")
-    except Exception:  # as above
-        return ""
+    return _nested_text(dataset, f"{keyword}.CodeMeaning")
 
 
 def _facts(dataset: Any) -> dict[str, str]:
