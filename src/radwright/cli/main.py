@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "radwright.cli.stress:stress",
         "Plant confounders in synthetic radiographs and measure which systems fall for them.",
     ),
+    "listen": ("radwright.cli.listen:listen", "Receive studies from a PACS, and send it the signed reports."),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""
