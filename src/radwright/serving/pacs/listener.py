@@ -10,7 +10,7 @@ import hashlib
 import logging
 import sqlite3
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from radwright.errors import OutputError
@@ -154,7 +154,7 @@ class Listener:
         return self._keep(received, described, data)
 
     def _keep(self, received: Received, described: Described, data: bytes) -> Answer:
-        room, study = self._room, described.study
+        room, study = self._room, replace(described.study, origin="dicom")
         here = room.studies.by_uid(study.study_uid)
         if here is not None and here.patient_id and study.patient_id and here.patient_id != study.patient_id:
             return self._refused(received, Status.OTHER_PATIENT, "the study is here with another PatientID")

@@ -140,7 +140,8 @@ class StorageServer:
         self._counting = threading.Condition()
         ae = _ae(config.ae_title, config.timeouts)
         ae.maximum_pdu_size = MAX_PDU
-        ae.maximum_associations = config.limits.max_associations
+        # Counted by us: the library counts connections too on which nothing was agreed yet, or never will be.
+        ae.maximum_associations = 2 * (config.limits.max_associations + _SPARE_CONNECTIONS)
         ae.require_calling_aet = list(config.accept_from)
         ae.require_called_aet = True
         syntaxes = decodable_syntaxes(TRANSFER_SYNTAXES)
@@ -193,6 +194,7 @@ class StorageServer:
         return [
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, lambda event: 0x0000),
+            (evt.EVT_REQUESTED, self._on_request),
             (evt.EVT_PDU_RECV, self._on_piece),
             (evt.EVT_ESTABLISHED, lambda event: self._tell("association", event, logging.DEBUG)),
             (evt.EVT_REJECTED, lambda event: self._tell("association rejected", event, logging.WARNING)),
@@ -205,6 +207,14 @@ class StorageServer:
         name = clean_text(str(peer.ae_title or ""), at_most=16)
         shown = name if name in self._config.accept_from else "unknown"
         tell(what, level=level, sender=shown, address=peer.address_info.address if peer.address_info else "unknown")
+
+    def _on_request(self, event: Any) -> None:
+        agreed = [each for each in self._server.active_associations if each.is_established]
+        if len(agreed) >= self._config.limits.max_associations:
+            tell("association rejected", level=logging.WARNING, why='"too many at once"')
+            # Rejected for the moment (PS3.8 9.3.4): the local limit is exceeded.
+            event.assoc.acse.send_reject(0x02, 0x03, 0x02)
+            event.assoc.kill()
 
     def _on_piece(self, event: Any) -> None:
         """Hold what a peer may make us keep: the object that is coming in, its command, objects behind it."""
