@@ -19,7 +19,6 @@ from radwright.serving.pacs.part10 import dicom_file
 from radwright.serving.room import ReadingRoom
 from tiny_dicom import CR, compressed
 
-pytest.importorskip("pynetdicom")
 SC = "1.2.840.10008.5.1.4.1.1.7"
 BLOBS = "*/[0-9a-f]*"
 
@@ -160,7 +159,7 @@ def test_a_refusal_says_why_without_the_patient(room: ReadingRoom) -> None:
 def test_no_log_names_a_patient(room: ReadingRoom, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     for name in ("pynetdicom", "pydicom", "radwright"):
-        logging.getLogger(name).setLevel(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, logger=name)
     chosen = config(study_complete_after_s=0.1)
     named = {"StudyDescription": PATIENT, "AccessionNumber": "MUSTERM"}
     with running(room, chosen):

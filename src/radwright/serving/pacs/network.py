@@ -6,6 +6,7 @@ the classes here bound all of that, so that no peer can take the listener down.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import ipaddress
 import logging
@@ -75,14 +76,26 @@ class _BoundedSocket(AssociationSocket):
         connection.settimeout(self.piece_s)
         return read
 
+    def _shutdown_socket(self) -> None:
+        # The library leaves a socket open whose connection failed or is gone.
+        with contextlib.suppress(Exception):
+            cast(socket.socket, self.socket).shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(Exception):
+            cast(socket.socket, self.socket).close()
+
+
+def _bound(association: Any, piece_s: float) -> None:
+    """Give an association's socket our limits."""
+    bounded = association.dul.socket
+    # The library makes it itself and has told its state machine: a second one would announce a second connection.
+    bounded.__class__ = _BoundedSocket
+    bounded.piece_s = piece_s
+
 
 class _Handler(RequestHandler):
     def _create_association(self) -> Any:
         association = super()._create_association()
-        bounded = cast(AssociationSocket, association.dul.socket)
-        # The library makes it itself and has told its state machine: a second one would announce a second connection.
-        bounded.__class__ = _BoundedSocket
-        cast(_BoundedSocket, bounded).piece_s = cast(_Server, self.server).piece_s
+        _bound(association, cast(_Server, self.server).piece_s)
         return association
 
 
@@ -188,7 +201,7 @@ class StorageServer:
             time.sleep(0.02)
         for association in self._server.active_associations:
             # Its reactor ends by itself once the connection is gone; an abort would wait for a peer that is stuck.
-            cast(AssociationSocket, association.dul.socket)._shutdown_socket()
+            association.dul.socket._shutdown_socket()  # type: ignore[union-attr]
 
     def _handlers(self) -> list[tuple[Any, ...]]:
         return [
@@ -275,7 +288,9 @@ def deliver(peer: Peer, data: bytes, *, calling: str, timeouts: Timeouts) -> Non
     ae = _ae(calling, timeouts)
     ae.add_requested_context(dataset.SOPClassUID, ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
     try:
-        association = ae.associate(peer.host, peer.port, ae_title=peer.ae_title)
+        # The first event of an association that we ask for, before it connects.
+        bound = (evt.EVT_ACSE_SENT, lambda event: _bound(event.assoc, timeouts.idle_s))
+        association = ae.associate(peer.host, peer.port, ae_title=peer.ae_title, evt_handlers=[bound])
     except (OSError, RuntimeError) as error:  # a host name that is not known
         raise DeliveryError(f"cannot be reached: {type(error).__name__}", is_reachable=False) from error
     if not association.is_established:
