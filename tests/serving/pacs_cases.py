@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
 pytest.importorskip("pynetdicom")
 
-from pynetdicom.transport import AssociationSocket  # noqa: E402
+from pynetdicom.transport import AssociationSocket
 
-from radwright.serving.pacs.config import PacsConfig  # noqa: E402
-from radwright.serving.pacs.network import _BoundedSocket  # noqa: E402
-from radwright.serving.pacs.service import PacsService, Summary  # noqa: E402
-from radwright.serving.records import ReportedStudy  # noqa: E402
-from radwright.serving.room import ReadingRoom  # noqa: E402
-from tiny_dicom import CR, EXPLICIT, dicom  # noqa: E402
+from radwright.serving.pacs.config import PacsConfig
+from radwright.serving.pacs.network import _BoundedSocket
+from radwright.serving.pacs.service import PacsService, Summary
+from radwright.serving.records import ReportedStudy
+from radwright.serving.room import ReadingRoom
+from tiny_dicom import CR, EXPLICIT, dicom
 
 # The peers of these tests are the library's own, which leaves sockets open whose connection is gone.
 AssociationSocket._shutdown_socket = _BoundedSocket._shutdown_socket  # type: ignore[method-assign]
