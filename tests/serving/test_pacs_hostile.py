@@ -120,8 +120,8 @@ def test_only_known_peers_that_name_this_node_get_in(
 
 
 def test_other_classes_get_no_context(room: ReadingRoom, chosen: PacsConfig) -> None:
-    ct, report = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.11"
-    assert not associate(chosen, classes=(ct, report)).is_established
+    ct, presentation_state = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.11.1"
+    assert not associate(chosen, classes=(ct, presentation_state)).is_established
 
 
 def test_an_address_that_is_not_listed_is_not_served(tmp_path: Path) -> None:

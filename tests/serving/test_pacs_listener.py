@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pacs_cases import LATER, PATIENT, associate, chest, config, dataset, running, store, until
+from pacs_cases import BASIC_TEXT_SR, LATER, PATIENT, associate, chest, config, dataset, running, store, until
+from room_cases import draft, job_of
 
 from radwright.errors import ConfigError, OutputError
 from radwright.imaging.decode import probe
@@ -231,6 +232,19 @@ def test_a_late_image_reopens_an_undrafted_study(room: ReadingRoom) -> None:
     [study_id] = room.studies.complete_quiet(LATER)
     listener.store(received(chest(2)))
     assert room.studies.study(study_id).state == "receiving"
+
+
+def test_own_reports_may_come_back_and_no_others(room: ReadingRoom) -> None:
+    listener, report = Listener(room, Limits()), BASIC_TEXT_SR
+    listener.store(received(chest(1)))
+    [study_id] = room.studies.complete_quiet(LATER)
+    room.studies.add_draft(job_of(room, study_id), draft())
+    uid = room.reports.reported(study_id).document_uid
+    own = received(chest(1), sop_class_uid=report, sop_instance_uid=uid)
+    assert listener.store(own).status == Status.SUCCESS
+    other = received(chest(1), sop_class_uid=report, sop_instance_uid="1.2.3")
+    assert listener.store(other).status == Status.NOT_AS_ANNOUNCED
+    assert len(room.studies.images(study_id)) == 1
 
 
 # ---- config

@@ -24,6 +24,8 @@ _STORAGE = "1.2.840.10008.5.1.4.1.1."
 SOP_CLASSES = tuple(_STORAGE + end for end in ("1", "1.1", "7", "7.2", "7.3"))
 """CR, DX for presentation, secondary capture (single frame; gray, one frame in the multi-frame classes). Not DX for
 processing: it is not meant to be looked at, and comes beside the one that is."""
+REPORT_CLASS = _STORAGE + "88.11"
+"""Basic Text SR. A PACS that forwards whole studies sends our own reports back: those we have. No others are taken."""
 TRANSFER_SYNTAXES = tuple(
     f"1.2.840.10008.1.2{end}"
     for end in (".1", "", ".2", ".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90", ".4.91", ".5")
@@ -131,6 +133,8 @@ class Listener:
         uid, announced = clean_uid(received.sop_instance_uid), clean_uid(received.sop_class_uid)
         if len(received.dataset) > self._limits.max_bytes:
             return self._refused(received, Status.TOO_LARGE, _WORDS["too large"])
+        if announced == REPORT_CLASS and self._room.reports.is_document(uid):
+            return self._again(received, is_same=True)
         if not uid or announced not in SOP_CLASSES:
             return self._refused(received, Status.NOT_AS_ANNOUNCED, "SOP class or instance UID is none that is taken")
         data = dicom_file(

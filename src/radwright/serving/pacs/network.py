@@ -22,7 +22,7 @@ from radwright.errors import ConfigError, require
 from radwright.imaging.dicom import decodable_syntaxes
 from radwright.serving.intake import clean_text, clean_uid
 from radwright.serving.pacs.config import PacsConfig, Peer, Timeouts
-from radwright.serving.pacs.listener import SOP_CLASSES, TRANSFER_SYNTAXES, Answer, Received, Status
+from radwright.serving.pacs.listener import REPORT_CLASS, SOP_CLASSES, TRANSFER_SYNTAXES, Answer, Received, Status
 from radwright.serving.pacs.part10 import IMPLEMENTATION_UID
 from radwright.serving.pacs.sender import DeliveryError
 from radwright.serving.pacs.told import tell
@@ -160,6 +160,7 @@ class StorageServer:
         syntaxes = decodable_syntaxes(TRANSFER_SYNTAXES)
         for sop_class in SOP_CLASSES:
             ae.add_supported_context(sop_class, syntaxes)
+        ae.add_supported_context(REPORT_CLASS)
         ae.add_supported_context(VERIFICATION)
         try:
             self._server = cast(
