@@ -22,11 +22,13 @@ from radwright.serving.room import ReadingRoom
 
 
 @pytest.fixture
-def chosen() -> PacsConfig:
+def chosen(request: pytest.FixtureRequest) -> PacsConfig:
     return config(
-        limits={"max_bytes": 20_000, "max_objects": 3, "max_associations": 2},
-        timeouts={"associate_s": 1, "idle_s": 1},
+        limits={"max_bytes": 20_000, "max_objects": 3, "max_associations": 2}, timeouts=getattr(request, "param", {})
     )
+
+
+impatient = pytest.mark.parametrize("chosen", [{"associate_s": 0.3, "idle_s": 0.3}], indirect=True, ids=["impatient"])
 
 
 @pytest.fixture
@@ -65,6 +67,7 @@ def piece(kind: int, body: bytes, *, length: int | None = None) -> bytes:
     return struct.pack(">BBL", kind, 0, len(body) if length is None else length) + body
 
 
+@impatient
 @pytest.mark.parametrize(
     "sent",
     [
@@ -89,6 +92,7 @@ def test_garbage_on_the_port(room: ReadingRoom, chosen: PacsConfig, sent: bytes)
         assert closed(connection)
 
 
+@impatient
 def test_a_piece_that_drips_is_given_up(room: ReadingRoom, chosen: PacsConfig) -> None:
     with connect(chosen) as connection:
         connection.sendall(piece(1, b"", length=5000))
@@ -103,6 +107,7 @@ def test_a_piece_that_drips_is_given_up(room: ReadingRoom, chosen: PacsConfig) -
         until(drip)
 
 
+@impatient
 def test_many_silent_connections_end_by_themselves(room: ReadingRoom, chosen: PacsConfig) -> None:
     connections = [connect(chosen) for _ in range(60)]
     assert until(lambda: took(chosen))

@@ -234,6 +234,17 @@ def test_a_late_image_reopens_an_undrafted_study(room: ReadingRoom) -> None:
     assert room.studies.study(study_id).state == "receiving"
 
 
+def test_a_late_image_of_a_signed_study_is_kept_and_told(room: ReadingRoom, caplog: pytest.LogCaptureFixture) -> None:
+    listener = Listener(room, Limits())
+    listener.store(received(chest(1)))
+    [study_id] = room.studies.complete_quiet(LATER)
+    room.studies.add_draft(job_of(room, study_id), draft())
+    room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann")
+    assert listener.store(received(chest(2))).status == Status.SUCCESS
+    assert room.studies.study(study_id).state == "signed"
+    assert f"late image kept study={study_id} state=signed" in caplog.text
+
+
 def test_own_reports_may_come_back_and_no_others(room: ReadingRoom) -> None:
     listener, report = Listener(room, Limits()), BASIC_TEXT_SR
     listener.store(received(chest(1)))

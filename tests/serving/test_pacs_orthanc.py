@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import urllib.error
@@ -16,6 +17,7 @@ import pytest
 from pacs_cases import PATIENT, chest, config, free_port, running, tiny_report, until
 from room_cases import draft, job_of
 
+from radwright.config import read_yaml
 from radwright.imaging.decode import decode, probe
 from radwright.serving import audit
 from radwright.serving.pacs.config import PacsConfig
@@ -49,7 +51,9 @@ class Orthanc:
 
     @contextlib.contextmanager
     def up(self) -> Iterator[Orthanc]:
-        with subprocess.Popen([PROGRAM, self.file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            [PROGRAM, self.file], cwd=self.file.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             try:
                 until(self._answers)
                 yield self
@@ -176,6 +180,29 @@ def test_what_is_no_chest_radiograph_is_refused_to_the_pacs(
             orthanc.send(study)
     assert ended[0].refused == 1
     assert room.worklist.find()[0] == 0
+
+
+def test_the_page_on_it_says_what_works(tmp_path: Path, room: ReadingRoom) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pacs.md").read_text(encoding="utf-8")
+    told = {kind: re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0] for kind in ("json", "lua", "yaml")}
+    http_port, dicom_port, listener_port = free_port(), free_port(), free_port()
+    for name, text in (("orthanc.json", told["json"]), ("forward.lua", told["lua"]), ("PACS.yaml", told["yaml"])):
+        for old, new in (("8042", http_port), ("4242", dicom_port), ("11112", listener_port)):
+            text = text.replace(old, str(new))
+        (tmp_path / name).write_text(text)
+    chosen = PacsConfig.parse(
+        {**read_yaml(tmp_path / "PACS.yaml"), "study_complete_after_s": 0.5, "poll_s": 0.1}, where="docs"
+    )
+    orthanc = Orthanc(tmp_path / "unused", listener_port)
+    orthanc.file, orthanc.http_port = tmp_path / "orthanc.json", http_port
+    with orthanc.up(), running(room, chosen, build=build) as ended:
+        study = orthanc.keep(chest(1))
+        sign_next(room)
+        query = {"Level": "Series", "Query": {"Modality": "SR"}, "Expand": True}
+        [series] = until(lambda: orthanc.ask("/tools/find", json.dumps(query)))
+        assert series["ParentStudy"] == study
+        until(lambda: room.outbox.counts()["ORTHANC"]["sent"])
+    assert (ended[0].images, ended[0].images_again, ended[0].refused) == (1, 0, 0)
 
 
 def test_real_radiographs_come_through_a_pacs(

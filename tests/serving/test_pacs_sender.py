@@ -252,6 +252,22 @@ def test_a_report_that_cannot_be_built_holds_nothing_up(room: ReadingRoom, caplo
     assert PATIENT not in caplog.text
 
 
+def test_a_report_that_breaks_the_library_waits(room: ReadingRoom) -> None:
+    bad = room.studies.study(signed(room, 1)).study_uid
+    signed(room, 2)
+    tried: list[str] = []
+
+    def send(to: Peer, data: bytes) -> None:
+        tried.append(str(dataset(data).StudyInstanceUID))
+        if tried[-1] == bad:
+            raise AttributeError("of the library")
+
+    sender = Sender(room, peer(), build=tiny_report, deliver=send)
+    assert [sender.send_due(), sender.send_due()] == [1, 0]
+    assert tried == ["1.2.1", "1.2.2"]
+    assert room.outbox.due(at=LATER)[0].error == "cannot be sent: AttributeError"
+
+
 def test_an_unreachable_pacs_is_not_tried_for_every_report(room: ReadingRoom) -> None:
     for number in range(5):
         signed(room, number)

@@ -22,7 +22,6 @@ def listen(
     """
     import logging
     import signal
-    import sys
     import threading
     from types import FrameType
 
@@ -34,9 +33,14 @@ def listen(
     from radwright.serving.room import ReadingRoom
 
     config = PacsConfig.parse(read_yaml(pacs), where=str(pacs))
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
+    )
     logging.getLogger("radwright").setLevel(logging.DEBUG if verbose else logging.INFO)
-    service = PacsService(ReadingRoom(data), config, build=structured_report, send_unsigned=send_unsigned)
+    room = ReadingRoom(data)
+    room.blobs.sweep()
+    service = PacsService(room, config, build=structured_report, send_unsigned=send_unsigned)
+    say("Research only: not a medical device. A radiologist must check every draft.")
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:

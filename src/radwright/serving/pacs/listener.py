@@ -169,6 +169,8 @@ class Listener:
             return self._again(received, is_same=False)
         self._tally.add("received")
         tell("image received", level=logging.DEBUG, study=study_id, sender=received.calling_ae)
+        if (state := room.studies.study(study_id).state) != "receiving":
+            tell("late image kept", level=logging.WARNING, study=study_id, state=state, why='"the report stays"')
         return Answer(Status.SUCCESS)
 
     def _again(self, received: Received, *, is_same: bool) -> Answer:

@@ -104,6 +104,9 @@ class Sender:
             if not error.is_reachable:
                 self._paused_until = self._clock() + min(wait_s, LONGEST_PAUSE_S)
             return False
+        except Exception as error:  # an object that breaks the library waits too, or it would hold up all behind it
+            self._failed(sending, f"cannot be sent: {type(error).__name__}")
+            return False
         self._room.outbox.sent(sending)
         self._tally.add("sent")
         what = "report sent" if sending.signed else "draft sent"
