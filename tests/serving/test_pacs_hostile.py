@@ -109,7 +109,7 @@ def test_a_piece_that_drips_is_given_up(room: ReadingRoom, chosen: PacsConfig) -
 
 @impatient
 def test_many_silent_connections_end_by_themselves(room: ReadingRoom, chosen: PacsConfig) -> None:
-    connections = [connect(chosen) for _ in range(60)]
+    connections = [connect(chosen) for _ in range(30)]
     assert until(lambda: took(chosen))
     for connection in connections:
         connection.close()

@@ -50,11 +50,6 @@ class Reports:
         ).fetchone()
         return _signature(row) if row else None
 
-    def is_document(self, uid: str) -> bool:
-        """Whether a SOPInstanceUID is that of a structured report of ours."""
-        found = self.database.connection.execute("SELECT 1 FROM document WHERE uid = ?", (uid,)).fetchone()
-        return found is not None
-
     def save(self, study_id: str, text: str, *, based_on: int, author: str) -> Version:
         """A person's edit as the next version; the newest one where it changes nothing.
 

@@ -269,20 +269,6 @@ class Studies:
         """
         return self._study(self.database.connection, study_id)
 
-    def by_uid(self, study_uid: str) -> ReadingStudy | None:
-        """The study of a StudyInstanceUID; None where it is not here."""
-        row = self.database.connection.execute(
-            "SELECT id FROM study WHERE study_uid = ? AND study_uid <> ''", (study_uid,)
-        ).fetchone()
-        return self._study(self.database.connection, row["id"]) if row else None
-
-    def image_digest(self, sop_instance_uid: str) -> str | None:
-        """Digest of the image of a SOPInstanceUID; None where it is not here."""
-        row = self.database.connection.execute(
-            "SELECT digest FROM image WHERE sop_instance_uid = ? AND sop_instance_uid <> ''", (sop_instance_uid,)
-        ).fetchone()
-        return str(row["digest"]) if row else None
-
     def images(self, study_id: str) -> tuple[ReadingImage, ...]:
         """Its images, in order."""
         rows = self.database.connection.execute("SELECT * FROM image WHERE study = ? ORDER BY place", (study_id,))

@@ -15,6 +15,7 @@ from enum import IntEnum
 
 from radwright.errors import OutputError
 from radwright.serving.intake import Described, Limits, RefusalKind, RefusedImageError, clean_uid, describe_image
+from radwright.serving.known import image_digest, is_own_report, patient_of_study
 from radwright.serving.pacs.part10 import dicom_file
 from radwright.serving.pacs.told import Tally, tell
 from radwright.serving.room import ReadingRoom
@@ -133,7 +134,7 @@ class Listener:
         uid, announced = clean_uid(received.sop_instance_uid), clean_uid(received.sop_class_uid)
         if len(received.dataset) > self._limits.max_bytes:
             return self._refused(received, Status.TOO_LARGE, _WORDS["too large"])
-        if announced == REPORT_CLASS and self._room.reports.is_document(uid):
+        if announced == REPORT_CLASS and is_own_report(self._room.database, uid):
             return self._again(received, is_same=True)
         if not uid or announced not in SOP_CLASSES:
             return self._refused(received, Status.NOT_AS_ANNOUNCED, "SOP class or instance UID is none that is taken")
@@ -143,7 +144,7 @@ class Listener:
             sop_instance_uid=uid,
             transfer_syntax_uid=received.transfer_syntax_uid,
         )
-        if (known := self._room.studies.image_digest(uid)) is not None:
+        if (known := image_digest(self._room.database, uid)) is not None:
             return self._again(received, is_same=known == hashlib.sha256(data).hexdigest())
         try:
             with self._decoding:
@@ -159,8 +160,8 @@ class Listener:
 
     def _keep(self, received: Received, described: Described, data: bytes) -> Answer:
         room, study = self._room, replace(described.study, origin="dicom")
-        here = room.studies.by_uid(study.study_uid)
-        if here is not None and here.patient_id and study.patient_id and here.patient_id != study.patient_id:
+        patient = patient_of_study(room.database, study.study_uid)
+        if patient and study.patient_id and patient != study.patient_id:
             return self._refused(received, Status.OTHER_PATIENT, "the study is here with another PatientID")
         room.blobs.put(data)
         try:
