@@ -35,7 +35,8 @@ ENTRANCES = {
     "transformers": {"nn/huggingface.py"},
     "peft": {"nn/language.py"},
     "tokenizers": {"text/subwords.py"},
-    "pydicom": {"imaging/dicom.py", "serving/out/sr.py"},
+    "pydicom": {"imaging/dicom.py", "serving/out/sr.py", "serving/pacs/network.py"},
+    "pynetdicom": {"serving/pacs/network.py"},
     "gdcm": {"imaging/dicom.py"},
     "fhir": {"serving/out/fhir.py"},
     "pyarrow": {"data/store.py"},
@@ -142,6 +143,7 @@ def test_no_forbidden_library_anywhere() -> None:
         ["token", "--help"],
         ["audit", "--help"],
         ["export", "--help"],
+        ["listen", "--help"],
         ["demo", "--help"],
     ],
 )

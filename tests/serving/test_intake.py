@@ -88,6 +88,23 @@ def test_what_is_no_chest_radiograph_is_refused(data: bytes, kind: str) -> None:
     assert "Doe" not in caught.value.kind
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_headers_are_refused_never_a_crash() -> None:
+    whole = dicom(**UIDS, Modality="CR", PatientName="Doe^Jane")
+    taken = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(whole)
+        for place in rng.integers(150, 700, size=int(rng.integers(1, 20))):
+            damaged[place] = rng.integers(256)
+        try:
+            describe_image(bytes(damaged), "sent")
+        except RefusedImageError:
+            continue
+        taken += 1
+    assert 0 < taken < 300
+
+
 def test_uids_that_are_none_are_left_out() -> None:
     data = dicom(StudyInstanceUID="1.2.345678901", SeriesInstanceUID="1.2.34567890")
     told = describe_image(data.replace(b"1.2.345678901\0", b"../../etc/xyz\0").replace(b"34567890", b"3456\n890"), "x")

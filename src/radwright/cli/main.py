@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "token": ("radwright.cli.token:token", "Say who may read, sign and administer in a reading room."),
     "audit": ("radwright.cli.audit:audit", "Verify or read a reading room's audit log."),
     "export": ("radwright.cli.export:export", "Write a report of the reading room as DICOM SR, FHIR or text."),
+    "listen": ("radwright.cli.listen:listen", "Receive studies from a PACS, and send it the signed reports."),
     "demo": ("radwright.cli.demo:demo", "See the whole way on synthetic radiographs, in minutes."),
 }
 """Command -> (``module:function``, one line for ``--help``)."""

@@ -49,7 +49,7 @@ def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
     if refusal := header_of(dataset).refusal:
         raise ImageError(f"{name}: {refusal}")
     channels, frames = _number(dataset, "SamplesPerPixel", 1), _number(dataset, "NumberOfFrames", 1)
-    colours = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
+    colours = (texts_of(dataset, ["PhotometricInterpretation"])["PhotometricInterpretation"] or "MONOCHROME2").upper()
     if channels != 1 or not colours.startswith("MONOCHROME"):
         raise ImageError(
             f"{name}: is a DICOM colour image (PhotometricInterpretation {colours}, {channels:.0f} samples per pixel); "
@@ -307,8 +307,11 @@ def _stretch(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[n
 
 
 def _number(dataset: Any, keyword: str, default: float | None) -> Any:
-    """A numeric tag's (first) value, or the default where it is absent, empty or no number."""
-    value = dataset.get(keyword)
+    """A numeric tag's (first) value, or the default where it is absent, malformed, empty or no number."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # malformed tags raise anything in pydicom
+        return default
     if value is not None and not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
         value = next(iter(value), None)
     try:

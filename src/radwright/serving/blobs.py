@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from radwright.data.files import TEMPORARY_PREFIX, output_errors, sync
@@ -70,12 +71,19 @@ class Blobs:
             raise StoreError(f"{path}: an image of the reading room was changed: its bytes do not fit its name")
         return data
 
-    def sweep(self) -> int:
-        """Remove what a killed process left half-written; how many files. For a start, before anything is received."""
-        stale = [path for path in self.folder.glob(f"*/{TEMPORARY_PREFIX}*") if path.is_file()]
-        for path in stale:
-            path.unlink(missing_ok=True)
-        return len(stale)
+    def sweep(self, *, older_than_s: float = 3600.0) -> int:
+        """Remove what a killed process left half-written; how many files.
+
+        Args:
+            older_than_s: younger files stay: another process may be writing them right now.
+        """
+        before, removed = time.time() - older_than_s, 0
+        for path in self.folder.glob(f"*/{TEMPORARY_PREFIX}*"):
+            with contextlib.suppress(FileNotFoundError):  # its writer was quicker
+                if path.stat().st_mtime <= before:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def _path(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):

@@ -69,11 +69,12 @@ class Outbox:
                 (signed, destination, now()),
             ).rowcount
 
-    def due(self, *, at: str | None = None, limit: int = 16) -> list[Sending]:
-        """What is to be tried now, the longest overdue first."""
+    def due(self, *, at: str | None = None, limit: int = 16, destination: str | None = None) -> list[Sending]:
+        """What is to be tried now, the longest overdue first; to one PACS where it is named, else to any."""
         rows = self.database.connection.execute(
-            "SELECT * FROM sending WHERE sent_at IS NULL AND next_at <= ? ORDER BY next_at, id LIMIT ?",
-            (at or now(), limit),
+            "SELECT * FROM sending WHERE sent_at IS NULL AND next_at <= ?1 AND (?2 IS NULL OR destination = ?2) "
+            "ORDER BY next_at, id LIMIT ?3",
+            (at or now(), destination, limit),
         )
         return [
             Sending(
@@ -110,6 +111,16 @@ class Outbox:
                 (timestamp(datetime.now(UTC) + timedelta(seconds=wait_s)), error, sending.id),
             )
         return wait_s
+
+    def withdraw(self, sending: Sending) -> None:
+        """It is not to be sent any more: a draft that somebody has edited or signed meanwhile."""
+        with self.database.transaction() as connection:
+            changed = connection.execute("DELETE FROM sending WHERE id = ? AND sent_at IS NULL", (sending.id,)).rowcount
+            if changed:
+                audit.append(
+                    connection, SYSTEM, "not sent", sending.study_id,
+                    destination=sending.destination, report=sending.version, signed=sending.signed,
+                )  # fmt: skip
 
     def counts(self) -> dict[str, dict[str, float]]:
         """Per destination: ``waiting``, ``failing`` (tried in vain), ``sent``, ``oldest_s`` of those waiting."""
