@@ -158,7 +158,7 @@ def test_evidence_is_asked_for_once_and_laid_over_the_images(browser: Any, room:
     with Reader(browser, room.url, hash_of(study_of(room)), expected=("503",)) as reader:
         reader.tab.locator(".sentence").first.wait_for()
         reader.press("j")
-        reader.sees("The network is at work. Asking again in 1 s.")
+        reader.sees("still looking for it; asking again in 1 s.")
         reader.tab.locator(".pane[data-map=shown]").nth(1).wait_for()
         legend = reader.tab.locator(".legend").inner_text()
         assert "nats" in legend
@@ -256,7 +256,7 @@ def test_more_images_than_panes_are_a_touch_away(browser: Any, room: FakeRoom) -
         reader.tab.locator(".pane[data-ready]").nth(3).wait_for()
         assert reader.tab.locator(".pane").count() == 4
         reader.press("3")
-        reader.tab.get_by_role("button", name="Image 6, lateral").click()
+        reader.tab.get_by_role("button", name="Image 6 (lateral view)").click()
         reader.tab.locator(".pane[data-ready]").nth(3).wait_for()
         shown = reader.tab.locator(".pane .name").all_inner_texts()
         assert [text.split(" · ")[1] for text in shown] == ["frontal", "lateral", "lateral", "lateral"]
@@ -353,6 +353,21 @@ def test_another_draft_never_replaces_what_a_person_wrote(browser: Any, room: Fa
         reader.tab.get_by_role("tab", name="Versions").click()
         reader.tab.locator(".version-row").first.click()
         reader.tab.locator(".version-body ins", has_text="My own words.").wait_for()
+
+
+def test_saves_of_one_go_can_be_seen_one_by_one(browser: Any, room: FakeRoom) -> None:
+    study = study_of(room)
+    for text in ("First.", "Second.", "Third."):
+        study.add_version(text, "Reader^Rita", "edit")
+    with Reader(browser, room.url, hash_of(study)) as reader:
+        reader.tab.get_by_role("tab", name="Versions").click()
+        assert reader.tab.locator(".version-row").count() == 2
+        reader.tab.get_by_role("button", name="Every save").click()
+        assert reader.tab.locator(".version-row").count() == 4
+        reader.tab.locator(".version-row").nth(2).click()
+        reader.tab.get_by_role("button", name="Go on from this text").click()
+        reader.tab.locator(".sentence", has_text="First.").wait_for()
+    assert [version["text"] for version in study.versions[-2:]] == ["Third.", "First."]
 
 
 def test_undo_and_the_way_back_to_the_draft(browser: Any, room: FakeRoom) -> None:

@@ -4,7 +4,7 @@
 import { json, studyPath } from "./api.js";
 import { el } from "./dom.js";
 import { LEAST_TOP, peakOf } from "./overlay.js";
-import { percent, signed, wordingOf } from "./words.js";
+import { percent, signed, viewName, wordingOf } from "./words.js";
 
 const MOST_EFFECTS = 4;
 const LEAST_EFFECT = 0.05;
@@ -49,7 +49,7 @@ export class EvidenceShelf {
         return await json(studyPath(this.id, "evidence", this.draft, sentence), { again: false });
       } catch (error) {
         if (error.status !== 503 || !error.retryAfter || tries === MOST_TRIES) throw error;
-        onWait(`${error.message} Asking again in ${error.retryAfter} s.`);
+        onWait(`The network is still looking for it; asking again in ${error.retryAfter} s.`);
         await sleep(error.retryAfter);
       }
     }
@@ -82,8 +82,8 @@ export function drawBasis(evidence, images) {
 function imageWords(maps, images) {
   const peak = peakOf(maps);
   if (peak === null || peak.value < LEAST_TOP.occlusion) return "no region matters much to this sentence";
-  const view = images.find((image) => image.place === peak.place)?.position ?? "";
-  return [`rests most on the marked place, ${view} view`, el("span", { class: "muted num" }, ` (hiding it costs ${peak.value.toFixed(2)} nats)`)];
+  const view = viewName(images.find((image) => image.place === peak.place));
+  return [`rests most on the marked place, ${view}`, el("span", { class: "muted num" }, ` (hiding it costs ${peak.value.toFixed(2)} nats)`)];
 }
 
 /** @param {any[]} clues */

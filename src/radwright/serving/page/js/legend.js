@@ -4,6 +4,8 @@
 import { el, fill } from "./dom.js";
 import { LEAST_TOP } from "./overlay.js";
 
+/** Said while no sentence is looked at. */
+export const CHOOSE = "Choose a sentence to see what it rests on.";
 const KINDS = { occlusion: "Hiding regions", attention: "Attention" };
 
 /** What of the evidence is shown, and its scale. */
@@ -14,7 +16,7 @@ export class Legend {
     this.on = true;
     this.kind = "occlusion";
     this.opacity = 0.5;
-    this.state = el("span", { class: "muted", role: "status" }, "Choose a sentence to see what it rests on.");
+    this.state = el("span", { class: "muted", role: "status" }, CHOOSE);
     this.toggleButton = el("button", { type: "button", "aria-pressed": "true", title: "Evidence on, off (v)" }, "Evidence ", el("kbd", {}, "v"));
     this.toggleButton.addEventListener("click", () => this.toggle());
     const slider = el("input", { type: "range", min: "0.1", max: "1", step: "0.05", "aria-label": "Opacity of the evidence" });

@@ -5,6 +5,7 @@ import { ask } from "./api.js";
 import { el } from "./dom.js";
 import { drawMap, heatPicture } from "./overlay.js";
 import { fitted, held, levelFor, panned, placed, visiblePart, zoomed } from "./view_maths.js";
+import { viewName } from "./words.js";
 import { applyTable, draggedWindow, firstWindow, pyramidOf, windowTable } from "./window_level.js";
 
 /**
@@ -33,7 +34,7 @@ export class Pane {
   constructor(image, number) {
     this.image = image;
     this.number = number;
-    this.canvas = el("canvas", { tabindex: "0", role: "img", "aria-label": `View ${number}: ${image.position} radiograph` });
+    this.canvas = el("canvas", { tabindex: "0", role: "img", "aria-label": `Pane ${number}: radiograph, ${viewName(image)}` });
     this.name = el("span", { class: "mark name" });
     this.values = el("span", { class: "mark values num" });
     this.loading = el("span", { class: "mark loading", role: "status" }, "Loading\u2026");
@@ -220,8 +221,9 @@ export class Pane {
 
   describe() {
     const { width, height } = this.full ?? this.image;
+    const position = this.image.position === "unknown" ? "" : this.image.position;
     const reduced = this.full ? `, shown at ${this.size.width}\u00d7${this.size.height}` : "";
-    this.name.textContent = `${this.number} \u00b7 ${this.image.position} \u00b7 ${width}\u00d7${height}${reduced}`;
+    this.name.textContent = [this.number, position, `${width}\u00d7${height}${reduced}`].filter(Boolean).join(" \u00b7 ");
     const scale = Math.round((100 * this.view.scale * this.size.width) / width);
     const values = [`W ${Math.round(this.window.width)}`, `L ${Math.round(this.window.center)}`, `${scale} %`];
     if (this.inverted) values.push("inverted");

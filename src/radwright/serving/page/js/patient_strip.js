@@ -2,7 +2,7 @@
  * Whose study it is, in one line over the images.
  */
 import { el } from "./dom.js";
-import { ageAt, dicomDate, personName, STATE_WORDS } from "./words.js";
+import { ageAt, dicomDate, personName, STATE_WORDS, studyName } from "./words.js";
 
 const SEXES = { F: "female", M: "male", O: "other" };
 
@@ -29,7 +29,7 @@ export function patientStrip(study, notes, burnedIn, next) {
     "div",
     { class: "patient-strip" },
     el("a", { href: "#/", class: "button back", title: "Back to the worklist (w)" }, "\u2190 Worklist"),
-    el("h1", {}, personName(study.patient_name) || study.patient_id || "No name"),
+    el("h1", {}, studyName(study)),
     el("span", { class: `badge state-${study.state}` }, STATE_WORDS[study.state] ?? study.state),
     el("dl", {}, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     next && el("a", { class: "next", href: `#/study/${next}`, title: "Next study of the worklist (n)" }, "Next study"),

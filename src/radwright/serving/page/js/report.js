@@ -6,6 +6,7 @@ import { drawDiff } from "./diff.js";
 import { Editor } from "./editor.js";
 import { EvidenceShelf } from "./evidence.js";
 import { SentenceList } from "./sentences.js";
+import { CHOOSE } from "./legend.js";
 import { localTime, personName } from "./words.js";
 
 /** Shows one of: writing, reading, editing, signed, nothing. What it needs to do it asks of its study. */
@@ -68,7 +69,10 @@ export class ReportView {
     const same = this.list.sentences.findIndex((sentence) => sentence.text === text);
     if (focused && place >= 0) this.list.focus(same >= 0 ? same : Math.min(place, this.list.buttons.length - 1));
     else if (same >= 0) this.list.choose(same);
-    else if (place >= 0) this.page.viewer.show(null);
+    else if (place >= 0) {
+      this.page.viewer.show(null);
+      this.page.viewer.legend.say(CHOOSE);
+    }
   }
 
   drawHead() {

@@ -203,6 +203,7 @@ export class StudyPage {
 
   async leaveEditor() {
     this.report.editor = null;
+    this.report.saved.textContent = "";
     await this.reload();
   }
 

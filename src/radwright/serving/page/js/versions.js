@@ -8,6 +8,7 @@ import { localTime, personName } from "./words.js";
 
 const KINDS = { draft: "AI draft", edit: "Edit", signed: "Signed" };
 const PAUSE_MS = 15 * 60 * 1000;
+let everySave = false;
 
 /**
  * Saves of one person in one go as one entry, the last of them; newest first.
@@ -44,7 +45,11 @@ export function drawVersions(id, listed, open, restore) {
   let texts = null;
   const load = () => (texts ??= json(studyPath(id, "versions")).then(({ versions }) => new Map(versions.map((/** @type {any} */ version) => [version.number, version]))));
   const newest = Math.max(...listed.map((version) => version.number));
-  const rows = grouped(listed).map(({ version, saves, based_on }) => {
+  const groups = grouped(listed);
+  const hidesSome = groups.length < listed.length;
+  const single = [...listed].sort((one, other) => other.number - one.number);
+  const entries = everySave ? single.map((version) => ({ version, saves: 1, based_on: version.based_on })) : groups;
+  const rows = entries.map(({ version, saves, based_on }) => {
     const body = el("div", { class: "version-body", hidden: true });
     const row = el(
       "button",
@@ -76,5 +81,15 @@ export function drawVersions(id, listed, open, restore) {
     });
     return el("li", {}, row, body);
   });
-  return el("ol", { class: "versions" }, rows);
+  const list = el("ol", { class: "versions" }, rows);
+  if (!hidesSome) return list;
+  const toggle = el("button", { type: "button", class: "quiet", "aria-pressed": String(everySave) }, "Every save");
+  const node = el("div", { class: "panel" }, el("div", {}, toggle), list);
+  toggle.addEventListener("click", () => {
+    everySave = !everySave;
+    const again = drawVersions(id, listed, open, restore);
+    node.replaceWith(again);
+    again.querySelector("button").focus();
+  });
+  return node;
 }

@@ -6,6 +6,7 @@ import { listenToHands } from "./gestures.js";
 import { Legend } from "./legend.js";
 import { LEAST_TOP, peakOf, scaleTop } from "./overlay.js";
 import { Pane } from "./pane.js";
+import { viewName } from "./words.js";
 
 const MOST_PANES = 4;
 const PAN_STEP_PX = 60;
@@ -83,7 +84,7 @@ export class Viewer {
       "div",
       { class: "strip", role: "group", "aria-label": "All images" },
       this.images.map((image, place) => {
-        const label = `Image ${place + 1}, ${image.position}, into the active view`;
+        const label = `Image ${place + 1} (${viewName(image)}) into the active pane`;
         const picture = el("img", { src: image.thumbnail, alt: "", width: 52, height: 52 });
         return el("button", { type: "button", "aria-label": label, title: label, on: { click: () => this.put(image) } }, picture);
       }),
@@ -155,7 +156,7 @@ export class Viewer {
       const here = peak !== null && peak.place === pane.image.place && peak.value >= (LEAST_TOP[kind] ?? 0) ? peak : null;
       pane.lay({ grid: map.grid, top, peak: here, opacity: this.legend.opacity });
     }
-    const view = peak === null ? "" : (this.images.find((image) => image.place === peak.place)?.position ?? "");
+    const view = peak === null ? "" : viewName(this.images.find((image) => image.place === peak.place));
     this.legend.describe(top, peak, view, this.evidence?.unit?.[kind] ?? "");
   }
 

@@ -85,6 +85,23 @@ export function wordingOf(logProb) {
 }
 
 /**
+ * What to call a study: the patient, else what else is known of it.
+ * @param {{id: string, patient_name: string, patient_id: string, accession: string}} study
+ */
+export function studyName(study) {
+  return personName(study.patient_name) || study.patient_id || study.accession || `Study ${study.id.slice(0, 6)}`;
+}
+
+/**
+ * What to call an image: its view, or its number where nobody knows the view.
+ * @param {{position: string, place: number} | undefined} image
+ */
+export function viewName(image) {
+  if (image === undefined) return "";
+  return image.position === "unknown" ? `view ${image.place + 1}` : `${image.position} view`;
+}
+
+/**
  * Bytes as a person reads them.
  * @param {number} bytes
  */

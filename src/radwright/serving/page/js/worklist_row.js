@@ -2,7 +2,7 @@
  * One row of the worklist.
  */
 import { bar, el, fill } from "./dom.js";
-import { dicomDate, localTime, percent, personName, STATE_WORDS } from "./words.js";
+import { dicomDate, localTime, percent, personName, STATE_WORDS, studyName } from "./words.js";
 
 const MOST_CHIPS = 4;
 
@@ -15,14 +15,13 @@ const MOST_CHIPS = 4;
 export function studyRow(row, study, titles) {
   const picture = row.querySelector("img") ?? el("img", { alt: "", width: 64, height: 64, loading: "lazy", decoding: "async" });
   if (study.num_images > 0 && picture.getAttribute("src") !== study.thumbnail) picture.src = study.thumbnail;
-  const name = personName(study.patient_name) || study.patient_id || study.accession || "No name";
   fill(
     row,
     el("td", { class: "thumb" }, study.num_images > 0 ? picture : null),
     el(
       "td",
       { class: "patient" },
-      el("a", { href: `#/study/${study.id}` }, name),
+      el("a", { href: `#/study/${study.id}` }, studyName(study)),
       el("p", {}, [study.patient_id, study.accession].filter(Boolean).join(" \u00b7 ")),
     ),
     el(
