@@ -169,6 +169,15 @@ def test_the_outbox_sends_each_text_once(room: ReadingRoom) -> None:
     assert room.outbox.counts()["PACS"] == {"waiting": 0, "failing": 0, "sent": 1, "oldest_s": 0.0}
 
 
+def test_what_the_pacs_sends_after_an_upload_it_gets_a_report_of(room: ReadingRoom) -> None:
+    made, _ = room.studies.upload(study(study_uid="1.2"), [image(**sent(0))], actor="local", most_waiting=9)
+    room.studies.add_draft(job_of(room, made.id), draft())
+    room.reports.sign(made.id, 1, observer="Dr. Ann", actor="ann")
+    assert room.outbox.collect("PACS") == 0
+    assert room.studies.receive(study(study_uid="1.2"), image(**sent(0)), actor="pacs:CT") == made.id
+    assert room.outbox.collect("PACS") == 1
+
+
 # ---- audit
 
 

@@ -133,9 +133,11 @@ class Studies:
                     raise ConflictError(
                         f"image {image.sop_instance_uid} is here already with other bytes; the first stays"
                     )
+                self._is_in_pacs(connection, known["study"])
                 return str(known["study"])
             row = connection.execute("SELECT id FROM study WHERE study_uid = ?", (study.study_uid,)).fetchone()
             made = self._study(connection, row["id"]) if row else self._insert(connection, study, "receiving", "")
+            self._is_in_pacs(connection, made.id)
             place = connection.execute("SELECT count(*) FROM image WHERE study = ?", (made.id,)).fetchone()[0]
             self._insert_image(connection, made.id, dataclasses.replace(image, place=place))
             late = row is not None and self._touched(connection, made)
@@ -367,6 +369,10 @@ class Studies:
         connection.execute(
             "UPDATE study SET state = ?, reason = ?, updated_at = ? WHERE id = ?", (state, reason, now(), study_id)
         )
+
+    def _is_in_pacs(self, connection: sqlite3.Connection, study_id: str) -> None:
+        """A study that was uploaded first and is then sent by a PACS is one that the PACS wants a report of."""
+        connection.execute("UPDATE study SET origin = 'dicom' WHERE id = ? AND origin <> 'dicom'", (study_id,))
 
     def _touched(self, connection: sqlite3.Connection, study: ReadingStudy) -> bool:
         """Whether a person has worked on the report."""

@@ -50,6 +50,12 @@ def row_out(room: ReadingRoom, row: Row) -> wire.StudyRowOut:
     )
 
 
+def _facts_out(room: ReadingRoom, study: ReadingStudy) -> wire.StudyFactsOut:
+    row = row_out(room, room.worklist.row(study.id))
+    return wire.StudyFactsOut(**dict(row), **{name: getattr(study, name) for name in _FACTS})
+
+
+_FACTS = ("birth_date", "sex", "study_time", "study_uid", "referring_physician")
 _SHARED = (
     "id", "state", "reason", "patient_id", "patient_name", "accession", "study_date", "description", "indication",
     "origin", "received_at", "updated_at",
@@ -130,7 +136,7 @@ def study_out(room: ReadingRoom, study_id: str) -> wire.StudyOut:
     signature = room.reports.signature(study_id)
     shown = versions[(signature.version if signature else len(versions)) - 1] if versions else None
     return wire.StudyOut(
-        study=row_out(room, room.worklist.row(study_id)),
+        study=_facts_out(room, study),
         images=[image_out(study, image) for image in images],
         draft=draft_out(drafts[-1]) if drafts else None,
         drafts=[

@@ -53,9 +53,7 @@ def get_pixels(server: ServerDep, study_id: Id, place: Place) -> Response:
 def get_thumbnail(server: ServerDep, study_id: Id, place: Place) -> Response:
     """An image as a small PNG."""
     image = _image(server, study_id, place)
-    return Response(
-        server.pictures.thumbnail(image), media_type="image/png", headers={"Cache-Control": "private, max-age=300"}
-    )
+    return Response(server.pictures.thumbnail(image), media_type="image/png", headers=_KEPT)
 
 
 def _image(server: Server, study_id: str, place: int) -> ReadingImage:

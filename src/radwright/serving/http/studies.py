@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Header, Path, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Header, Path, Query, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -18,13 +18,25 @@ from radwright.serving.http.answers import draft_out, row_out, study_out
 from radwright.serving.http.common import Radiologist, ServerDep, UserDep, failures
 from radwright.serving.http.guard import RefusedError
 from radwright.serving.intake import Described, RefusedImageError, clean_text, one_study
-from radwright.serving.records import StudyState
+from radwright.serving.records import ReadingStudy, StudyState
 from radwright.serving.server import Server
 from radwright.serving.worklist import MOST_ROWS
 
 router = APIRouter(prefix="/v1", tags=["studies"])
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="a study's id")]
 _HEARTBEAT_S = 10.0
+
+
+def _known(server: ServerDep, study_id: Id) -> str:
+    """The id of a study that is there: asked before an answer begins that can no longer be a refusal.
+
+    Raises:
+        UnknownStudyError: it is not.
+    """
+    return server.room.studies.study(study_id).id
+
+
+KnownId = Annotated[str, Depends(_known)]
 
 
 @router.post("/studies", status_code=201, responses=failures(408, 409, 413, 429, 503, 507))
@@ -131,19 +143,18 @@ def request_draft(server: ServerDep, user: Radiologist, study_id: Id, wanted: wi
 
 
 @router.get("/studies/{study_id}/events", response_class=EventSourceResponse, responses=failures(404))
-async def follow_study(server: ServerDep, study_id: Id) -> AsyncIterator[ServerSentEvent]:
+async def follow_study(server: ServerDep, study_id: KnownId) -> AsyncIterator[ServerSentEvent]:
     """A study's draft while it is written: ``state``, ``text`` (all so far), then ``draft`` or ``failed``."""
     with server.feed.follow(study_id) as follower:
         told = None
         while not server.is_draining:
-            ahead = await run_in_threadpool(server.room.studies.num_ahead, study_id)
-            if ahead is None:
+            ahead, study = await run_in_threadpool(_progress, server, study_id)
+            if ahead is None and study.state != "receiving":
                 yield await run_in_threadpool(_outcome, server, study_id)
                 return
-            study = await run_in_threadpool(server.room.studies.study, study_id)
             if told != (study.state, ahead):
                 told = (study.state, ahead)
-                yield ServerSentEvent(event="state", data={"state": study.state, "reason": "", "ahead": ahead})
+                yield ServerSentEvent(event="state", data={"state": study.state, "reason": "", "ahead": ahead or 0})
             event = await follower.get(1.0)
             while isinstance(event, Written):
                 yield ServerSentEvent(event="text", data={"text": event.text})
@@ -156,11 +167,14 @@ async def follow_study(server: ServerDep, study_id: Id) -> AsyncIterator[ServerS
                 return
 
 
+def _progress(server: Server, study_id: str) -> tuple[int | None, ReadingStudy]:
+    """How many drafts are made before this study's (None: it waits for none), and the study."""
+    return server.room.studies.num_ahead(study_id), server.room.studies.study(study_id)
+
+
 def _outcome(server: Server, study_id: str) -> ServerSentEvent:
     """How drafting ended, of a study that waits for no draft."""
     study, draft = server.room.studies.study(study_id), server.room.studies.draft(study_id)
     if draft is not None:
         return ServerSentEvent(event="draft", data={"draft": draft_out(draft).model_dump()})
-    if study.state == "receiving":
-        return ServerSentEvent(event="state", data={"state": study.state, "reason": "", "ahead": 0})
     return ServerSentEvent(event="failed", data={"reason": study.reason})

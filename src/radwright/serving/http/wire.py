@@ -118,6 +118,16 @@ class StudyRowOut(BaseModel):
     signed_at: str | None
 
 
+class StudyFactsOut(StudyRowOut):
+    """A study with who was examined when, as DICOM has it."""
+
+    birth_date: str
+    sex: str
+    study_time: str
+    study_uid: str
+    referring_physician: str
+
+
 class WorklistOut(BaseModel):
     """Part of the worklist."""
 
@@ -207,7 +217,7 @@ class SignatureOut(BaseModel):
 class StudyOut(BaseModel):
     """A study with everything that is known of it."""
 
-    study: StudyRowOut
+    study: StudyFactsOut
     images: list[ImageOut]
     draft: DraftOut | None
     drafts: list[DraftRowOut]
