@@ -58,6 +58,12 @@ _FORMS = {
     "study_date": re.compile(r"\d{8}", re.ASCII),
     "study_time": re.compile(r"\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?", re.ASCII),
     "sex": re.compile("[MFO]"),
+    # As long as DICOM allows (PS3.5 6.2), without the backslash that parts values.
+    "accession": re.compile(r"[^\\]{1,16}"),
+    "study_id": re.compile(r"[^\\]{1,16}"),
+    "patient_id": re.compile(r"[^\\]{1,64}"),
+    "patient_name": re.compile(r"[^\\=]{0,64}(?:=[^\\=]{0,64}){0,2}"),
+    "referring_physician": re.compile(r"[^\\=]{0,64}(?:=[^\\=]{0,64}){0,2}"),
 }
 """What is not of this form is taken as not known: it could not be written into a report again."""
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")

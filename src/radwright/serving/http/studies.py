@@ -45,7 +45,7 @@ async def upload_study(
     user: UserDep,
     files: Annotated[list[UploadFile], File(description="views of one study: PNG, JPEG or DICOM")],
     indication: Annotated[str, Form(max_length=2000)] = "",
-    accession: Annotated[str, Form(max_length=64)] = "",
+    accession: Annotated[str, Form(max_length=16, pattern=r"^[^\\]*$")] = "",
     description: Annotated[str, Form(max_length=200)] = "",
     idempotency_key: Annotated[
         str, Header(max_length=128, description="a name for this request: sent again, it makes no second study")
