@@ -229,9 +229,7 @@ def write_block(
     return progress
 
 
-def _write(
-    model: Decodable, progress: Progress, rules: Rules, draws_CX: Tensor | None
-) -> tuple[Progress, Tensor]:
+def _write(model: Decodable, progress: Progress, rules: Rules, draws_CX: Tensor | None) -> tuple[Progress, Tensor]:
     """One token more; nothing is read back. The state's beams are still to be put where the second value wants them."""
     log_probs_CWU, state = model.step(progress.state, progress.last_CW)
     if progress.num_tokens == 0:

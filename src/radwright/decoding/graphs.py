@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -60,7 +60,7 @@ class Recorder:
                 self._recordings[key] = None
                 if len(self._recordings) > MOST_SHAPES:
                     self._recordings.popitem(last=False)
-                return _write_whole(model, progress, rules, _unrecorded)
+                return _write_whole(model, progress, rules, write_block)
             self._recordings.move_to_end(key)
             recording = self._recordings[key]
             if recording is None:
@@ -69,10 +69,6 @@ class Recorder:
 
 
 _Blocks = Callable[[Decodable, Progress, Rules, int, Tensor | None], Progress]
-
-
-def _unrecorded(model: Decodable, progress: Progress, rules: Rules, num_tokens: int, draws: Tensor | None) -> Progress:
-    return write_block(model, progress, rules, num_tokens, draws)
 
 
 def _write_whole(model: Decodable, progress: Progress, rules: Rules, write: _Blocks) -> Progress:
@@ -159,9 +155,17 @@ def _shape(value: Any) -> Hashable:
 
 def _tensors(value: Any) -> Iterator[Tensor]:
     """The tensors in a nested value, in a fixed order."""
-    found: list[Tensor] = []
-    _changed(value, lambda tensor: found.append(tensor) or tensor)
-    yield from found
+    if isinstance(value, Tensor):
+        yield value
+    elif is_dataclass(value) and not isinstance(value, type):
+        for each in fields(value):
+            yield from _tensors(getattr(value, each.name))
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _tensors(each)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _tensors(each)
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

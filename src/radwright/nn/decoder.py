@@ -15,7 +15,6 @@ from radwright.nn.attention import MASKED, FeedForward, MultiHeadAttention, line
 from radwright.nn.dropout import Dropout
 from radwright.nn.positions import sincos_1d
 
-
 _NUM_POSITIONS = 512
 """Positions kept beside the weights; those of longer texts are computed."""
 
