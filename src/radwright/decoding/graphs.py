@@ -60,19 +60,19 @@ class Recorder:
                 self._recordings[key] = None
                 if len(self._recordings) > MOST_SHAPES:
                     self._recordings.popitem(last=False)
-                return _write_whole(model, progress, rules, write_block)
+                return write_together(model, progress, rules)
             self._recordings.move_to_end(key)
             recording = self._recordings[key]
             if recording is None:
                 recording = self._recordings[key] = _Recording(progress)
-            return _write_whole(model, recording.load(progress), rules, recording.block)
+            return write_together(model, recording.load(progress), rules, recording.block)
 
 
 _Blocks = Callable[[Decodable, Progress, Rules, int, Tensor | None], Progress]
 
 
-def _write_whole(model: Decodable, progress: Progress, rules: Rules, write: _Blocks) -> Progress:
-    """Block after block with all studies, until none is open."""
+def write_together(model: Decodable, progress: Progress, rules: Rules, write: _Blocks = write_block) -> Progress:
+    """A ``Writer`` that keeps all studies together, block after block, until none is open."""
     while True:
         num_tokens = min(BLOCK, rules.longest - progress.num_tokens)
         progress = write(model, progress, rules, num_tokens, draw_block(progress, rules, num_tokens))
