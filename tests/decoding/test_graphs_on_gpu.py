@@ -41,7 +41,7 @@ def network(seed: int = 0) -> Vlci:
     """Reports of many lengths; gates open, so that every part counts."""
     model = tiny_vlci(VOCABULARY, seed=seed).eval()
     with torch.no_grad():
-        model.decoder.logit.weight *= 4
+        model.decoder.logit.weight *= 2
         model.decoder.logit.bias[2] += 1.0
         for name, weight in model.named_parameters():
             if name.endswith("gate"):
@@ -76,7 +76,7 @@ def test_a_recording_writes_the_reports_of_a_cpu(gpu: torch.device, strategy: St
     model, recorder = network(), Recorder()
     batches = [batch_of(seed, lacking=lacking) for seed in range(5)]
     expected = [run(model, batch, strategy) for batch in batches]
-    assert len({len(report.token_ids) for reports in expected for report in reports}) > 3
+    assert len({len(report.token_ids) for reports in expected for report in reports}) > 2
     model.to(gpu)
     # The first is written unrecorded, the second records, the others replay; one of another size comes between.
     for number, (batch, reports) in enumerate(zip(batches, expected, strict=True)):
