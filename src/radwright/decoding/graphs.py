@@ -85,7 +85,7 @@ class _Recording:
     """The blocks of one shape of batch, and where they read and write."""
 
     def __init__(self, progress: Progress) -> None:
-        self._inputs = _changed(progress, lambda tensor: tensor.clone())
+        self._inputs: Progress = _changed(progress, lambda tensor: tensor.clone())
         self._pool = torch.cuda.graph_pool_handle()
         self._blocks: dict[int, _Block] = {}
 

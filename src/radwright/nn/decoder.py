@@ -6,6 +6,7 @@ Shape legend: B studies, W beams, T report tokens, N memory tokens, D width, H h
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -91,11 +92,19 @@ class DecoderLayer(nn.Module):
         return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD)), (keys, values)
 
 
-def pick_beams(x_BWx: Tensor, studies_C: Tensor | None, parents_CX: Tensor) -> Tensor:
-    """Row c = study ``studies_C[c]`` (None: all in their order) with its beams ``parents_CX[c]``: (C, X, ...)."""
+def beam_picker(studies_C: Tensor | None, parents_CX: Tensor, num_beams: int) -> Callable[[Tensor], Tensor]:
+    """Picks rows out of tensors (B, W, ...): row c = study ``studies_C[c]`` with its beams ``parents_CX[c]``.
+
+    Args:
+        studies_C: int64; None: all studies in their order.
+        parents_CX: int64.
+        num_beams: W.
+    """
     if studies_C is None:
         studies_C = torch.arange(len(parents_CX), device=parents_CX.device)
-    return x_BWx[studies_C.unsqueeze(1), parents_CX]
+    rows = (studies_C.unsqueeze(1) * num_beams + parents_CX).flatten()
+    # Whole rows by one index: a GPU moves them several times faster than by two.
+    return lambda x: x.flatten(0, 1).index_select(0, rows).unflatten(0, parents_CX.shape)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +125,8 @@ class DecoderCache:
 
     def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> DecoderCache:
         """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
-        own = tuple(
-            (pick_beams(keys, studies_C, parents_CW), pick_beams(values, studies_C, parents_CW))
-            for keys, values in self.self_keys_values
-        )
+        pick = beam_picker(studies_C, parents_CW, self.self_keys_values[0][0].shape[1])
+        own = tuple((pick(keys), pick(values)) for keys, values in self.self_keys_values)
         if studies_C is None:
             return replace(self, self_keys_values=own)
         return replace(

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from radwright.errors import ConfigError, require
-from radwright.nn.decoder import pick_beams
+from radwright.nn.decoder import beam_picker
 from radwright.nn.dropout import Dropout
 from radwright.nn.folder import FolderConfig, FolderPart, is_adapter
 from radwright.nn.huggingface import (
@@ -113,11 +113,10 @@ class LanguageState:
 
     def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> LanguageState:
         """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
-        own = tuple(
-            (pick_beams(keys, studies_C, parents_CW), pick_beams(values, studies_C, parents_CW))
-            for keys, values in self.own_keys_values
+        pick = beam_picker(studies_C, parents_CW, self.own_keys_values[0][0].shape[1])
+        picked = replace(
+            self, own_keys_values=tuple((pick(keys), pick(values)) for keys, values in self.own_keys_values)
         )
-        picked = replace(self, own_keys_values=own)
         if studies_C is None:
             return picked
         lengths = self.lengths_B[studies_C]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from radwright.nn.attention import MASKED, linear
-from radwright.nn.decoder import pick_beams
+from radwright.nn.decoder import beam_picker
 
 
 class Projection(nn.Module):
@@ -179,10 +179,11 @@ class FrontDoorState:
 
     def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> Self:
         """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
+        pick = beam_picker(studies_C, parents_CW, self.peak_BWK.shape[1])
         return type(self)(
             self.mediators_BKD if studies_C is None else self.mediators_BKD[studies_C],
             self.queries_BKD if studies_C is None else self.queries_BKD[studies_C],
-            pick_beams(self.peak_BWK, studies_C, parents_CW),
-            pick_beams(self.denominator_BWK, studies_C, parents_CW),
-            pick_beams(self.numerator_BWKD, studies_C, parents_CW),
+            pick(self.peak_BWK),
+            pick(self.denominator_BWK),
+            pick(self.numerator_BWKD),
         )

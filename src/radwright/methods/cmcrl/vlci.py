@@ -20,7 +20,7 @@ from radwright.methods.cmcrl.front_door import FrontDoor, FrontDoorState
 from radwright.methods.cmcrl.mediators import GlobalSampling, LinguisticMediator, LocalGlobalFusion, LocalSampling
 from radwright.methods.cmcrl.network import Network, NetworkConfig
 from radwright.nn.attention import MASKED, additive
-from radwright.nn.decoder import DecoderCache, pick_beams
+from radwright.nn.decoder import DecoderCache, beam_picker
 from radwright.nn.rollout import roll_back, roll_decoder
 from radwright.types import Attention, Batch, Tokenizer
 
@@ -332,7 +332,8 @@ class RecomputedState:
     def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> RecomputedState:
         """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
         encoded = self.encoded if studies_C is None else _pick(self.encoded, studies_C)
-        return RecomputedState(encoded, pick_beams(self.token_ids_BWT, studies_C, parents_CW))
+        pick = beam_picker(studies_C, parents_CW, self.token_ids_BWT.shape[1])
+        return RecomputedState(encoded, pick(self.token_ids_BWT))
 
 
 def _pick(encoded: EncodedStudies, studies: Tensor) -> EncodedStudies:
