@@ -60,7 +60,7 @@ def convolve(
     if relu and (half := _half_on_gpu(x)) is not None and not torch.is_grad_enabled():
         # One kernel instead of four, which would each write the whole map: two thirds of the stem's time.
         parts = x.to(half), kernel.to(half)
-        form = shift_C.to(half), stride, padding, dilation, 1
+        form = shift_C.to(half), stride, padding, convolution.dilation, 1
         if shortcut is None:
             return torch.cudnn_convolution_relu(*parts, *form)  # type: ignore[arg-type]
         return torch.cudnn_convolution_add_relu(*parts, shortcut.to(half), 1.0, *form)  # type: ignore[arg-type]
