@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from radwright.types import Batch
@@ -14,7 +16,7 @@ def send(batch: Batch, device: torch.device) -> Batch:
     """
     if device.type != "cuda":
         return batch.to(device)
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _sending(device)
     with torch.cuda.device(device), torch.cuda.stream(stream):
         sent = batch.pinned().to(device)
     stream.synchronize()
@@ -22,3 +24,9 @@ def send(batch: Batch, device: torch.device) -> Batch:
         # Its memory must not be given away on the other stream while kernels on this one still read it.
         tensor.record_stream(torch.cuda.current_stream(device))
     return sent
+
+
+@cache
+def _sending(device: torch.device) -> torch.cuda.Stream:
+    """One stream for all batches: memory freed on a stream serves that stream again, and no other."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -28,8 +28,7 @@ from radwright.types import Batch, Decodable
 _TOLERANCE = 1e-3
 
 BLOCK = 10
-"""Tokens that a GPU writes between two looks at what is finished: a tenth of the waits, five tokens too many at most on
-average."""
+"""Tokens that a GPU writes between two looks at what is finished."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,8 @@ def convolve(
     shift_C = norm.bias - norm.running_mean * scale_C
     kernel = convolution.weight * scale_C[:, None, None, None]
     if relu and (half := _half_on_gpu(x)) is not None and not torch.is_grad_enabled():
-        # One kernel instead of four, which would each write the whole map: two thirds of the stem's time.
+        # One kernel instead of four that each write the whole map: shift, shortcut and ReLU took two fifths of the
+        # time in which an H200 encoded 64 studies.
         parts = x.to(half), kernel.to(half)
         form = shift_C.to(half), stride, padding, convolution.dilation, 1
         if shortcut is None:
