@@ -34,7 +34,7 @@ class Dummy:
         num_studies, width = token_ids_BW.shape
         return self.log_probs[state % 64, :num_studies, :width], state + 1
 
-    def reorder(self, state: int, studies_C: Tensor, parents_CW: Tensor) -> int:
+    def reorder(self, state: int, studies_C: Tensor | None, parents_CW: Tensor) -> int:
         return state
 
 

@@ -8,6 +8,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 # No test fails because the machine is busy.
@@ -31,6 +32,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("real development data (../shared) is not at hand")
     return SHARED
+
+
+@pytest.fixture
+def gpu() -> Iterator[torch.device]:
+    """A CUDA GPU that computes float32 in full; the test skips, saying so, where there is none."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU is at hand")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cudnn, "allow_tf32", False)
+        yield torch.device("cuda")
 
 
 @pytest.fixture(scope="module")

@@ -245,6 +245,17 @@ class Batch:
         """The same batch with every tensor on ``device``."""
         return self._each(range(len(self)), lambda tensor: tensor.to(device, non_blocking=True))
 
+    def pinned(self) -> Batch:
+        """The same batch in memory that a GPU can fetch from by itself, while the host goes on."""
+        return self._each(range(len(self)), lambda tensor: tensor.pin_memory())
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every tensor that is there."""
+        optional = (self.token_ids_BT, self.lengths_B, self.seeds_B)
+        given = (self.images_BV1SS, self.view_mask_BV, self.positions_BV, *optional)
+        return tuple(tensor for tensor in given if tensor is not None)
+
     def rows(self, index_B: Tensor) -> Batch:
         """Some of the studies, V and T as they are.
 
@@ -330,8 +341,24 @@ class Decodable(Protocol):
         """
         ...
 
-    def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
-        """Pick states: row c of the result is study ``studies_C[c]`` with its beams ``parents_CW[c]``."""
+    def reorder(self, state: Any, studies_C: Tensor | None, parents_CW: Tensor) -> Any:
+        """Pick states: row c of the result is study ``studies_C[c]`` with its beams ``parents_CW[c]``.
+
+        None stands for all studies in their order: what their beams share stays where it is.
+        """
+        ...
+
+
+@runtime_checkable
+class Recordable(Decodable, Protocol):
+    """An optional capability of a ``Decodable``: its steps can be recorded once and replayed (CUDA graphs)."""
+
+    @property
+    def recordable(self) -> bool:
+        """Whether ``step``, and ``reorder`` of all studies, neither wait for the device nor read the host's memory.
+
+        The kernels may depend on the shapes of the state and on its plain values, never on what its tensors hold.
+        """
         ...
 
 

@@ -30,6 +30,19 @@ def test_json_holds_the_promised_numbers(script: str, keys: list[str]) -> None:
     assert all(value > 0 for value in found.values())
 
 
+def test_a_gpus_benchmark_runs_on_a_cpu_too(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.json"
+    options = ["--tiny", "--device", "cpu", "--train", "2", "--draft", "2", "--json", str(file)]
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), *options]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert all(rate > 0 for rate in found["ceilings"].values())
+    assert [row["arithmetic"] for row in found["training"]] == ["fp32", "fp32, TF32 convolutions", "bf16", "bf16"]
+    assert {row["way"] for row in found["drafting"]} == {"a look per token", "blocks"}
+    assert all(row["studies_per_s"] > 0 for row in [*found["training"], *found["drafting"]])
+    assert "waits/token" in out
+
+
 @pytest.mark.slow
 def test_table_names_every_part_and_its_floor() -> None:
     out = run("training_step.py")

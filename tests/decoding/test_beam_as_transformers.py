@@ -36,7 +36,7 @@ class Writer:
         logits, state = self.language.step(state, token_ids_BW)
         return logits.log_softmax(-1), state
 
-    def reorder(self, state: LanguageState, studies_C: Tensor, parents_CW: Tensor) -> LanguageState:
+    def reorder(self, state: LanguageState, studies_C: Tensor | None, parents_CW: Tensor) -> LanguageState:
         return self.language.reorder(state, studies_C, parents_CW)
 
 

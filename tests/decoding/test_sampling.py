@@ -80,14 +80,15 @@ def test_keyed_numbers_are_uniform_and_never_change() -> None:
     assert keyed_uniform(7, "anna", 3) == 0.969287605423163
 
 
-def test_draws_at_the_edges_stay_on_possible_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_at_the_edges_stay_on_possible_tokens() -> None:
     scores = torch.tensor([[[-torch.inf, -1e-30, -torch.inf, -80.0, -torch.inf]]])
-    for draw, wanted in ((0.0, 1), (1 - 2.0**-52, 1)):
-        monkeypatch.setattr("radwright.decoding.choosers.keyed_uniform", lambda *_, draw=draw: draw)
-        choice = SamplingChooser(Sampling())(scores, torch.zeros(1, 1, dtype=torch.float64), ("anna",), 0)
+    chooser, sums = SamplingChooser(Sampling()), torch.zeros(1, 1, dtype=torch.float64)
+    last = torch.tensor([[1 - 2.0**-52]], dtype=torch.float64)
+    for draw, wanted in ((torch.zeros_like(last), 1), (last, 1)):
+        choice = chooser(scores, sums, draw)
         assert choice.tokens_CX.tolist() == [[wanted]]
     even = torch.full((1, 1, 7), 1 / 7).log()
-    choice = SamplingChooser(Sampling())(even, torch.zeros(1, 1, dtype=torch.float64), ("anna",), 0)
+    choice = chooser(even, sums, last)
     assert choice.tokens_CX.tolist() == [[6]]
 
 

@@ -85,8 +85,10 @@ class ToyModel:
         logits = logits * (1 + self.settling * (fed_BWT.shape[-1] - 1))
         return torch.log_softmax(logits, -1), ToyState(state.study_BD, memory_BWD, fed_BWT)
 
-    def reorder(self, state: ToyState, studies_C: Tensor, parents_CW: Tensor) -> ToyState:
+    def reorder(self, state: ToyState, studies_C: Tensor | None, parents_CW: Tensor) -> ToyState:
         self.num_reorders += 1
+        if studies_C is None:
+            studies_C = torch.arange(len(state.study_BD))
         rows = studies_C[:, None]
         return ToyState(state.study_BD[studies_C], state.memory_BWD[rows, parents_CW], state.fed_BWT[rows, parents_CW])
 

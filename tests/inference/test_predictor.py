@@ -118,7 +118,8 @@ def test_a_network_failure_on_one_study_costs_no_other_its_draft(saved: Path) ->
 
         def reorder(self, state: Any, studies: Any, parents: Any) -> Any:
             names, inner = state
-            return tuple(names[n] for n in studies.tolist()), checkpoint.model.reorder(inner, studies, parents)
+            kept = names if studies is None else tuple(names[n] for n in studies.tolist())
+            return kept, checkpoint.model.reorder(inner, studies, parents)
 
         def parameters(self) -> Iterator[Any]:
             yield from checkpoint.model.parameters()

@@ -324,7 +324,7 @@ class FromFeatures:
     def step(self, state: Any, token_ids_BW: Tensor) -> tuple[Tensor, Any]:
         return self.model.step(state, token_ids_BW)
 
-    def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
+    def reorder(self, state: Any, studies_C: Tensor | None, parents_CW: Tensor) -> Any:
         return self.model.reorder(state, studies_C, parents_CW)
 
 

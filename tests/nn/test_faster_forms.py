@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from radwright.nn.attention import Linear
+from radwright.nn.attention import Linear, MultiHeadAttention, additive
+from radwright.nn.decoder import beam_picker
 from radwright.nn.resnet import ResNetConfig, ResNetStem, convolve
 
 
@@ -59,3 +60,64 @@ def test_training_norm_uses_and_updates_the_batch() -> None:
     assert out.mean((0, 2, 3)).abs().max() < 1e-5
     assert norm.running_mean is not None
     assert norm.running_mean.abs().max() > 0
+
+
+def sample_layers(in_channels: int = 8, stride: int = 1) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    torch.manual_seed(1)
+    convolution, norm = nn.Conv2d(in_channels, 8, 3, stride, 1, bias=False), nn.BatchNorm2d(8).eval()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.running_mean, norm.running_var = torch.randn(8), torch.rand(8) + 0.1
+    return convolution, norm
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_shortcut_and_relu_come_after_the_norm(training: bool) -> None:
+    convolution, norm = (each.double() for each in sample_layers())
+    norm.train(training)
+    x, shortcut = torch.randn(2, 2, 8, 6, 6, dtype=torch.float64)
+    expected = norm(convolution(x))
+    assert torch.allclose(convolve(x, convolution, norm, relu=True), expected.relu(), atol=1e-12)
+    found = convolve(x, convolution, norm, relu=True, shortcut=shortcut)
+    assert torch.allclose(found, (expected + shortcut).relu(), atol=1e-12)
+
+
+@pytest.mark.parametrize("in_channels", [8, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_one_kernel_of_a_gpu_equals_its_parts(gpu: torch.device, in_channels: int, stride: int) -> None:
+    convolution, norm = sample_layers(in_channels, stride)
+    form = torch.channels_last
+    x = torch.randn(3, in_channels, 12, 12).contiguous(memory_format=form)
+    shortcut = torch.randn(3, 8, 12 // stride, 12 // stride).contiguous(memory_format=form)
+    expected = norm(convolution(x))
+    convolution.to(gpu, memory_format=form)  # type: ignore[call-overload]
+    norm.to(gpu)
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        plain = convolve(x.to(gpu), convolution, norm, relu=True)
+        added = convolve(x.to(gpu), convolution, norm, relu=True, shortcut=shortcut.to(gpu))
+    assert plain.dtype == added.dtype == torch.bfloat16
+    assert plain.is_contiguous(memory_format=form)
+    torch.testing.assert_close(plain.float().cpu(), expected.relu(), rtol=0.02, atol=0.05)
+    torch.testing.assert_close(added.float().cpu(), (expected + shortcut).relu(), rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize("num_queries", [1, 3, 8, 9])
+def test_few_queries_attend_on_a_gpu_as_on_a_cpu(gpu: torch.device, num_queries: int) -> None:
+    torch.manual_seed(2)
+    attention = MultiHeadAttention(32, 4).eval()
+    x, memory = torch.randn(2, num_queries, 32), torch.randn(2, 11, 32)
+    mask = additive(torch.rand(2, 1, 1, 11) > 0.3, torch.float32)
+    expected = attention(x, memory, mask)
+    found = attention.to(gpu)(x.to(gpu), memory.to(gpu), mask.to(gpu))
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("studies", [None, [2, 0]])
+def test_beams_are_picked_row_by_row(studies: list[int] | None) -> None:
+    x = torch.arange(3 * 4 * 5 * 2).view(3, 4, 5, 2)
+    parents = torch.tensor([[0, 3], [1, 1], [2, 0]])[: 3 if studies is None else 2]
+    found = beam_picker(None if studies is None else torch.tensor(studies), parents, 4)(x)
+    for row, study in enumerate(studies or range(3)):
+        assert torch.equal(found[row], x[study, parents[row]])
+    empty = x[: len(parents), :, :0]
+    assert beam_picker(None, parents, 4)(empty).shape == (*parents.shape, 0, 2)

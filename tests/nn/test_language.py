@@ -174,7 +174,7 @@ def test_the_prefix_is_kept_once_however_many_beams(make: Callable[..., Language
     language = exact(make("qwen2"))
     state = language.start(*prefixes([5, 7], language.dim))
     _, state = language.step(state, torch.full((2, 1), BOS))
-    wide = language.reorder(state, torch.arange(2), torch.zeros(2, 4, dtype=torch.int64))
+    wide = language.reorder(state, None, torch.zeros(2, 4, dtype=torch.int64))
     _, wide = language.step(wide, token_ids(2, 4))
     for (keys, _), (prefix_keys, _), (before, _) in zip(
         wide.own_keys_values, wide.prefix_keys_values, state.prefix_keys_values, strict=True

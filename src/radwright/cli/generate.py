@@ -22,6 +22,7 @@ def generate(
     together: bool = typer.Option(False, "--together", help="All images given are views of one study."),
     batch_size: int = typer.Option(16, min=1, help="Studies decoded at once."),
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."),
+    precision: str = typer.Option("fp32", help="fp32, or bf16 for matrix products in bfloat16 (several times faster)."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads; default: all cores."),
     decoding: list[str] = typer.Option(
         [], "--decoding", metavar="KEY=VALUE", help="E.g. strategy.num_beams=1, max_tokens=80, strategy.kind=sampling."
@@ -63,7 +64,13 @@ def generate(
 
     begun = {} if beginnings is None else read_beginnings(beginnings)
     predictor = open_predictor(
-        checkpoint, device=device, threads=threads, batch_size=batch_size, decoding=decoding, beginnings=begun
+        checkpoint,
+        device=device,
+        threads=threads,
+        batch_size=batch_size,
+        decoding=decoding,
+        beginnings=begun,
+        precision=precision,
     )
     plan = plan_clues(predictor, ClueRequest(clues, clue_seed, allow_oracle))
     silence = plan_silence(predictor, plan, risk=risk, uncertain=uncertain)
@@ -76,6 +83,7 @@ def generate(
         "limit": limit,
         "together": together,
         "decoding": predictor.decoding.plain(),
+        **({} if precision == "fp32" else {"precision": precision}),
         **({} if plan is None else {"clues": plan.plain()}),
         **({} if silence is None else {"silence": silence.plain()}),
         **({"beginnings": sha256(json.dumps(begun).encode()).hexdigest()} if begun else {}),

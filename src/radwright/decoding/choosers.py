@@ -49,14 +49,24 @@ class Chooser(Protocol):
         """How its complete reports are ranked."""
         ...
 
-    def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, study_ids: Sequence[str], step: int) -> Choice:
+    def draws(self, study_ids: Sequence[str], step: int) -> list[list[float]] | None:
+        """Its random numbers for a token: X per study, in [0, 1); None where it draws nothing.
+
+        Made apart from the choice, since a GPU is handed those of many tokens at once.
+
+        Args:
+            study_ids: of the C studies.
+            step: index of the token to choose, from 0.
+        """
+        ...
+
+    def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, draws_CX: Tensor | None) -> Choice:
         """Choose the next beams.
 
         Args:
             scores_CWU: next token's log-probabilities, minus infinity where blocked; left untouched.
             sums_CW: summed log-probabilities so far, minus infinity where there is no beam.
-            study_ids: of the C studies.
-            step: index of the token to choose, from 0.
+            draws_CX: see ``draws``, in the dtype of the sums.
         """
         ...
 
@@ -67,7 +77,10 @@ class GreedyChooser:
     def __init__(self, strategy: Greedy) -> None:
         self.ranking = Ranking()
 
-    def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, study_ids: Sequence[str], step: int) -> Choice:
+    def draws(self, study_ids: Sequence[str], step: int) -> None:
+        """See ``Chooser``."""
+
+    def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, draws_CX: Tensor | None) -> Choice:
         """See ``Chooser``."""
         gains_CW, tokens_CW = scores_CWU.max(-1)
         return Choice(torch.zeros_like(tokens_CW), tokens_CW, sums_CW + gains_CW)
@@ -88,7 +101,10 @@ class BeamChooser:
         self.num_beams, self.keep_live = strategy.num_beams, strategy.keep_live
         self.ranking = Ranking(strategy.length_penalty, strategy.num_reports, strategy.early_stop)
 
-    def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, study_ids: Sequence[str], step: int) -> Choice:
+    def draws(self, study_ids: Sequence[str], step: int) -> None:
+        """See ``Chooser``."""
+
+    def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, draws_CX: Tensor | None) -> Choice:
         """See ``Chooser``."""
         per_beam = min(self.num_beams + self.keep_live, scores_CWU.shape[-1])
         gains_CWK, tokens_CWK = first_largest(scores_CWU, per_beam)
@@ -113,22 +129,23 @@ class SamplingChooser:
         self.num_samples = strategy.num_samples
         self.ranking = Ranking(num_reports=self.num_samples, early_stop=False)
 
-    def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, study_ids: Sequence[str], step: int) -> Choice:
+    def draws(self, study_ids: Sequence[str], step: int) -> list[list[float]]:
         """See ``Chooser``."""
+        seed, samples = self.strategy.seed, range(self.num_samples)
+        return [[keyed_uniform(seed, study_id, step, sample) for sample in samples] for study_id in study_ids]
+
+    def __call__(self, scores_CWU: Tensor, sums_CW: Tensor, draws_CX: Tensor | None) -> Choice:
+        """See ``Chooser``."""
+        assert draws_CX is not None
         num_studies, num_beams, _ = scores_CWU.shape
         parents_CX = torch.arange(self.num_samples, device=sums_CW.device).clamp(max=num_beams - 1)
         parents_CX = parents_CX.expand(num_studies, -1).contiguous()
         cumulative_CWU, nothing_left_CW1 = self._cumulative(scores_CWU, sums_CW.dtype)
-        draws = [
-            [keyed_uniform(self.strategy.seed, study_id, step, sample) for sample in range(self.num_samples)]
-            for study_id in study_ids
-        ]
-        uniform_CX = torch.tensor(draws, dtype=sums_CW.dtype, device=sums_CW.device)
         if num_beams == 1:
             # One row of probabilities serves all samples of the first token.
-            tokens_CX = torch.searchsorted(cumulative_CWU[:, 0], uniform_CX * cumulative_CWU[:, 0, -1:], right=True)
+            tokens_CX = torch.searchsorted(cumulative_CWU[:, 0], draws_CX * cumulative_CWU[:, 0, -1:], right=True)
         else:
-            targets_CX1 = uniform_CX.unsqueeze(-1) * cumulative_CWU[..., -1:]
+            targets_CX1 = draws_CX.unsqueeze(-1) * cumulative_CWU[..., -1:]
             tokens_CX = torch.searchsorted(cumulative_CWU, targets_CX1, right=True).squeeze(-1)
         # The first token whose cumulative mass is above the target: never one of probability zero.
         tokens_CX = tokens_CX.clamp_(max=scores_CWU.shape[-1] - 1)

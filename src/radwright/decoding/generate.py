@@ -1,7 +1,8 @@
 """The one decoding loop: a value goes in, the next value comes out, until every study has its report.
 
 The encoded study and the cache live in the model's own state (``radwright.types.Decodable``). A study whose answer is
-certain leaves the batch, so a step costs only what is still open.
+certain leaves the batch, so a step costs only what is still open. On a CPU the loop looks for that at every token; a
+GPU, which would have to be waited for, writes a block of tokens between two looks. The reports are the same.
 
 Shape legend: B studies of the batch, C studies still decoded, W beams now, X beams chosen, U vocabulary size, T most
 tokens of a report, N length of the n-best list.
@@ -9,7 +10,7 @@ tokens of a report, N length of the n-best list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +26,9 @@ from radwright.types import Batch, Decodable
 
 # A log-probability this far above 0 is no rounding: the early stop would not be exact.
 _TOLERANCE = 1e-3
+
+BLOCK = 10
+"""Tokens that a GPU writes between two looks at what is finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Hypothesis:
 class Rules:
     """Everything that stays the same during one run."""
 
+    config: DecodingConfig
     chooser: Chooser
     constraints: Constraints
     bos_id: int
@@ -61,7 +66,7 @@ class Rules:
         """Join the config with the tokenizer's ids."""
         constraints = Constraints.build(config, eos_id=eos_id, suppressed_ids=suppressed_ids)
         chooser = CHOOSERS[type(config.strategy)](config.strategy)
-        return cls(chooser, constraints, bos_id, eos_id, config.max_tokens)
+        return cls(config, chooser, constraints, bos_id, eos_id, config.max_tokens)
 
     @property
     def ranking(self) -> Ranking:
@@ -82,6 +87,8 @@ class Progress:
         tokens_CWT: all tokens so far; the first ``num_tokens`` columns count.
         sums_CW: summed log-probabilities, minus infinity where there is no live beam.
         best: the best complete reports of each of the C studies.
+        settled_at_C: int64, 0 while a study is open; t once its answer was certain with token t, -t once the model's
+            output for token t was none that can be used.
         drafts: row of the batch -> its report, for studies that left.
         beginnings: per row of the batch the tokens that its report must begin with; empty where nothing is given.
     """
@@ -94,8 +101,13 @@ class Progress:
     tokens_CWT: Tensor
     sums_CW: Tensor
     best: NBest
+    settled_at_C: Tensor
     drafts: Mapping[int, Hypothesis] = field(default_factory=dict)
     beginnings: tuple[tuple[int, ...], ...] = ()
+
+
+Writer = Callable[[Decodable, Progress, Rules], Progress]
+"""Goes on from a beginning until no study is open: ``write_on``, or ``radwright.decoding.graphs.Recorder``."""
 
 
 def generate(
@@ -107,6 +119,7 @@ def generate(
     eos_id: int,
     suppressed_ids: Iterable[int] = (),
     beginnings: Sequence[Sequence[int]] | None = None,
+    writer: Writer | None = None,
 ) -> list[Hypothesis]:
     """Write a report for every study of a batch; the same as for each study alone.
 
@@ -119,6 +132,7 @@ def generate(
         suppressed_ids: never generated (PAD, BOS, UNK); ``eos_id`` among them is let through.
         beginnings: per study the tokens that its report begins with, without BOS and EOS; they count in its score,
             as the model finds them, and in its length. No constraint applies to them.
+        writer: what runs the steps; None: ``write_on``.
 
     Returns:
         B hypotheses in the batch's order.
@@ -134,8 +148,7 @@ def generate(
     progress = begin(model, batch, rules)
     if beginnings is not None:
         progress = replace(progress, beginnings=_checked(beginnings, len(batch), rules))
-    while progress.rows:
-        progress = advance(model, progress, rules)
+    progress = (writer or write_on)(model, progress, rules)
     return [progress.drafts[row] for row in range(len(batch))]
 
 
@@ -155,7 +168,16 @@ def begin(model: Decodable, batch: Batch, rules: Rules) -> Progress:
         tokens_CWT=last.new_zeros((num_studies, 1, rules.longest)),
         sums_CW=sums,
         best=NBest.empty(num_studies, rules.ranking.num_reports, sums, last, rules.longest),
+        settled_at_C=last.new_zeros(num_studies),
     )
+
+
+def write_on(model: Decodable, progress: Progress, rules: Rules) -> Progress:
+    """The ``Writer`` of any model: token by token on a CPU, block by block elsewhere."""
+    by_token = progress.sums_CW.device.type == "cpu"
+    while progress.rows:
+        progress = advance(model, progress, rules) if by_token else advance_block(model, progress, rules)
+    return progress
 
 
 @torch.no_grad()
@@ -165,6 +187,49 @@ def advance(model: Decodable, progress: Progress, rules: Rules) -> Progress:
     Raises:
         ConfigError, StudyError: see ``generate``.
     """
+    width, draws_TCX = progress.sums_CW.shape[1], draw_block(progress, rules, 1)
+    progress, parents_CX = _write(model, progress, rules, None if draws_TCX is None else draws_TCX[0])
+    in_place = torch.arange(parents_CX.shape[1], device=parents_CX.device)
+    same_C = (parents_CX == in_place).all(1)
+    # The one place where a step waits for the device.
+    settled, same = torch.stack([progress.settled_at_C, same_C.long()]).tolist()
+    unmoved = all(same) and parents_CX.shape[1] == width
+    return release(model, progress, settled, None if unmoved else parents_CX)
+
+
+@torch.no_grad()
+def advance_block(model: Decodable, progress: Progress, rules: Rules, num_tokens: int = BLOCK) -> Progress:
+    """As ``advance``, ``num_tokens`` tokens further (or to the longest report), with one wait for the device."""
+    num_tokens = min(num_tokens, rules.longest - progress.num_tokens)
+    progress = write_block(model, progress, rules, num_tokens, draw_block(progress, rules, num_tokens))
+    return release(model, progress, progress.settled_at_C.tolist())
+
+
+def draw_block(progress: Progress, rules: Rules, num_tokens: int) -> Tensor | None:
+    """The random numbers of the next ``num_tokens`` tokens (.., C, X) on the device; None where none are drawn."""
+    steps = range(progress.num_tokens, progress.num_tokens + num_tokens)
+    draws = [rules.chooser.draws(progress.study_ids, step) for step in steps]
+    if draws[0] is None:
+        return None
+    return torch.tensor(draws, dtype=progress.sums_CW.dtype, device=progress.sums_CW.device)
+
+
+@torch.no_grad()
+def write_block(
+    model: Decodable, progress: Progress, rules: Rules, num_tokens: int, draws_TCX: Tensor | None
+) -> Progress:
+    """``num_tokens`` tokens more for every study; no study leaves and nothing is read back.
+
+    What a settled study goes on to write cannot change its n-best list, nor what is known of how it settled.
+    """
+    for step in range(num_tokens):
+        progress, parents_CX = _write(model, progress, rules, None if draws_TCX is None else draws_TCX[step])
+        progress = replace(progress, state=model.reorder(progress.state, None, parents_CX))
+    return progress
+
+
+def _write(model: Decodable, progress: Progress, rules: Rules, draws_CX: Tensor | None) -> tuple[Progress, Tensor]:
+    """One token more; nothing is read back. The state's beams are still to be put where the second value wants them."""
     log_probs_CWU, state = model.step(progress.state, progress.last_CW)
     if progress.num_tokens == 0:
         given = (id_ for beginning in progress.beginnings for id_ in beginning)
@@ -172,7 +237,7 @@ def advance(model: Decodable, progress: Progress, rules: Rules) -> Progress:
     scores = rules.constraints.apply(log_probs_CWU, progress.tokens_CWT[..., : progress.num_tokens])
     if any(len(beginning) > progress.num_tokens for beginning in progress.beginnings):
         scores = _as_given(progress, scores, log_probs_CWU)
-    choice = rules.chooser(scores, progress.sums_CW, progress.study_ids, progress.num_tokens)
+    choice = rules.chooser(scores, progress.sums_CW, draws_CX)
 
     before_CX = progress.sums_CW.gather(1, choice.parents_CX)
     exists_CX = ~torch.isneginf(choice.sums_CX)  # True for NaN
@@ -193,12 +258,7 @@ def advance(model: Decodable, progress: Progress, rules: Rules) -> Progress:
         choice, live_CX, tokens_CXT = _narrow(choice, live_CX, tokens_CXT)
     certain_C = is_certain(rules.ranking, live_CX, best, num_tokens, rules.longest)
 
-    in_place = torch.arange(choice.parents_CX.shape[1], device=choice.parents_CX.device)
-    same_C = (choice.parents_CX == in_place).all(1)
-    # The one place where a step waits for the device.
-    broken, certain, same = torch.stack([broken_C, certain_C, same_C]).tolist()
-    if any(broken):
-        raise StudyError(_explain(progress.study_ids[broken.index(True)], num_tokens))
+    now_C = torch.where(broken_C, -num_tokens, certain_C * num_tokens)
     grown = replace(
         progress,
         state=state,
@@ -207,9 +267,9 @@ def advance(model: Decodable, progress: Progress, rules: Rules) -> Progress:
         tokens_CWT=tokens_CXT,
         sums_CW=live_CX,
         best=best,
+        settled_at_C=torch.where(progress.settled_at_C == 0, now_C, progress.settled_at_C),
     )
-    unmoved = all(same) and choice.parents_CX.shape[1] == progress.sums_CW.shape[1]
-    return _release(model, grown, choice, certain, unmoved=unmoved)
+    return grown, choice.parents_CX
 
 
 def _checked(beginnings: Sequence[Sequence[int]], num_studies: int, rules: Rules) -> tuple[tuple[int, ...], ...]:
@@ -264,39 +324,61 @@ def _complete(
     return NBest(ranking.score(sums, num_tokens), sums, lengths, ended_CX, tokens_CXT)
 
 
-def _release(model: Decodable, progress: Progress, choice: Choice, certain: list[bool], *, unmoved: bool) -> Progress:
-    """Hand over the studies whose answer is certain, and put the others' beams where the choice wants them."""
-    leaving = [place for place, is_done in enumerate(certain) if is_done]
-    staying = [place for place, is_done in enumerate(certain) if not is_done]
-    drafts = dict(progress.drafts)
+def release(
+    model: Decodable, progress: Progress, settled_at: Sequence[int], parents_CX: Tensor | None = None
+) -> Progress:
+    """Hand over the studies whose answer is certain, and put the others' beams where they belong.
+
+    Args:
+        model: the state's.
+        progress: after some tokens.
+        settled_at: its ``settled_at_C``, read.
+        parents_CX: where in the state each beam's parent is; None: each beam is in its place.
+
+    Raises:
+        StudyError: see ``generate``.
+    """
+    if broken := [-at for at in settled_at if at < 0]:
+        first = min(broken)
+        raise StudyError(_explain(progress.study_ids[settled_at.index(-first)], first))
+    leaving = [place for place, at in enumerate(settled_at) if at]
+    staying = [place for place, at in enumerate(settled_at) if not at]
     if leaving:
-        rows = torch.tensor(leaving, device=progress.sums_CW.device)
-        for place, draft in zip(leaving, _read(progress.best.select(rows)), strict=True):
-            if draft is None:
-                raise StudyError(
-                    f"study {progress.study_ids[place]!r}: every allowed token has probability zero at token "
-                    f"{progress.num_tokens}: check suppressed ids, no_repeat_ngram and the model's output"
-                )
-            drafts[progress.rows[place]] = draft
-        progress = replace(progress, drafts=drafts)
+        progress = replace(progress, drafts={**progress.drafts, **_drafts(progress, leaving, settled_at)})
     if not staying:
         return replace(progress, state=None, rows=(), study_ids=())
     if not leaving:
-        if unmoved:
+        if parents_CX is None:
             return progress
-        studies = torch.arange(len(staying), device=choice.parents_CX.device)
-        return replace(progress, state=model.reorder(progress.state, studies, choice.parents_CX))
-    studies = torch.tensor(staying, device=choice.parents_CX.device)
+        return replace(progress, state=model.reorder(progress.state, None, parents_CX))
+    device, width = progress.sums_CW.device, progress.sums_CW.shape[1]
+    studies = torch.tensor(staying, device=device)
+    in_place_CX = torch.arange(width, device=device).expand(len(staying), -1)
     return replace(
         progress,
-        state=model.reorder(progress.state, studies, choice.parents_CX[studies]),
+        state=model.reorder(progress.state, studies, in_place_CX if parents_CX is None else parents_CX[studies]),
         study_ids=tuple(progress.study_ids[place] for place in staying),
         rows=tuple(progress.rows[place] for place in staying),
         last_CW=progress.last_CW[studies],
         tokens_CWT=progress.tokens_CWT[studies],
         sums_CW=progress.sums_CW[studies],
         best=progress.best.select(studies),
+        settled_at_C=progress.settled_at_C[studies],
     )
+
+
+def _drafts(progress: Progress, places: Sequence[int], settled_at: Sequence[int]) -> dict[int, Hypothesis]:
+    """The reports of some studies, by their row in the batch."""
+    drafts = {}
+    rows = torch.tensor(places, device=progress.sums_CW.device)
+    for place, draft in zip(places, _read(progress.best.select(rows)), strict=True):
+        if draft is None:
+            raise StudyError(
+                f"study {progress.study_ids[place]!r}: every allowed token has probability zero at token "
+                f"{settled_at[place]}: check suppressed ids, no_repeat_ngram and the model's output"
+            )
+        drafts[progress.rows[place]] = draft
+    return drafts
 
 
 def _read(best: NBest) -> list[Hypothesis | None]:

@@ -58,6 +58,7 @@ class Asserter(Predictor):
             decoding=predictor.decoding,
             batch_size=predictor.batch_size,
             num_decoders=predictor.num_decoders,
+            precision=predictor.precision,
         )
         if not isinstance(checkpoint.model, ReportModel):
             raise CheckpointError(f"{checkpoint.path}: {type(checkpoint.model).__name__} gives no text a probability")
@@ -85,7 +86,9 @@ class Asserter(Predictor):
     def _reports(self, batch: Batch) -> list[Report]:
         started = time.perf_counter()
         checkpoint, tokenizer = self.checkpoint, self.checkpoint.tokenizer
-        drafts = draft_tokens(checkpoint.model, tokenizer, batch, self.decoding, checkpoint.frequency)
+        drafts = draft_tokens(
+            checkpoint.model, tokenizer, batch, self.decoding, checkpoint.frequency, writer=self._writer
+        )
         assertions = self.assertions(batch, [draft.token_ids for draft in drafts])
         seconds = (time.perf_counter() - started) / max(1, len(batch))
         reports = [

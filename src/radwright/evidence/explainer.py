@@ -96,8 +96,8 @@ class Explainer(Predictor):
             clues: whether clues are forced on and off, where the network is told any.
             on_images: told how many occluded images went through the network, as they do (see ``occlusion_maps``).
         """
-        for chunk in self._loaded(studies):
-            for views in chunk:
+        for outcomes, _ in self._chunks(studies):
+            for views in outcomes:
                 if isinstance(views, Skipped):
                     yield views
                     continue

@@ -57,14 +57,13 @@ class Perceiver(StudyReader):
 
     def perceive(self, studies: Iterable[Study]) -> Iterator[tuple[str, FloatArray] | Skipped]:
         """(study id, probability of every disease (M,)) or the reason for none per study, in order."""
-        for chunk in self._loaded(studies):
-            readable = [views for views in chunk if not isinstance(views, Skipped)]
+        for outcomes, batch in self._chunks(studies):
             rows: Iterator[FloatArray] = iter(())
-            if readable:
-                with torch.inference_mode():
-                    probability_BM = self.checkpoint.model.perceive(self.batch_of(readable))
+            if batch is not None:
+                with torch.inference_mode(), self._computing():
+                    probability_BM = self.checkpoint.model.perceive(batch)
                 rows = iter(probability_BM.double().cpu().numpy())
-            for views in chunk:
+            for views in outcomes:
                 yield views if isinstance(views, Skipped) else _checked(views.study_id, next(rows))
 
     def chosen(self, study_id: str, probability_M: FloatArray) -> BoolArray:

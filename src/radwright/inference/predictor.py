@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from radwright.data.loading import LoadedStudy
 from radwright.decoding.config import Consensus, DecodingConfig
-from radwright.decoding.generate import Hypothesis, generate
+from radwright.decoding.generate import Hypothesis, Writer, generate
+from radwright.decoding.graphs import recorder
 from radwright.decoding.stream import StreamEvent, stream
 from radwright.errors import CheckpointError, ConfigError, StudyError
 from radwright.inference.checkpoint import Checkpoint, load_checkpoint
-from radwright.inference.reading import StudyReader
+from radwright.inference.reading import Precision, StudyReader
 from radwright.metrics.cider import DocumentFrequency
 from radwright.metrics.consensus import choose
 from radwright.text.cleaning import clean_report
@@ -36,6 +37,7 @@ class Predictor(StudyReader):
         decoding: another way to read reports out than the checkpoint's own.
         batch_size: studies decoded at once.
         num_decoders: threads that decode images while the network works.
+        precision: of the network's matrix products.
         beginnings: study id -> text that its draft begins with, as if it had been dictated; others begin freely.
             ``stream`` knows nothing of them.
 
@@ -50,6 +52,7 @@ class Predictor(StudyReader):
         decoding: DecodingConfig | None = None,
         batch_size: int = 16,
         num_decoders: int = 2,
+        precision: Precision = "fp32",
         beginnings: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(checkpoint.model, Decodable):
@@ -57,7 +60,8 @@ class Predictor(StudyReader):
                 f"{checkpoint.path}: is a checkpoint of {checkpoint.config.method!r}, which writes no reports by "
                 "itself; fine-tune from it (init_from), and give that run's best"
             )
-        super().__init__(checkpoint, batch_size=batch_size, num_decoders=num_decoders)
+        super().__init__(checkpoint, batch_size=batch_size, num_decoders=num_decoders, precision=precision)
+        self._writer = recorder(checkpoint.model, self.device)
         self.decoding = checkpoint.config.decoding if decoding is None else decoding
         self.beginnings = {} if beginnings is None else dict(beginnings)
 
@@ -68,8 +72,11 @@ class Predictor(StudyReader):
 
     def draft(self, studies: Iterable[Study]) -> Iterator[Report | Skipped]:
         """A report or the reason for none per study, in order; the next batch's images decode meanwhile."""
-        for chunk in self._loaded(studies):
-            yield from self._draft_chunk(chunk)
+        for outcomes, batch in self._chunks(studies):
+            readable = [views for views in outcomes if not isinstance(views, Skipped)]
+            drafts = iter(self._draft_readable(readable, batch))
+            for views in outcomes:
+                yield views if isinstance(views, Skipped) else next(drafts)
 
     def told_clues(self, studies: Iterable[Study]) -> Iterator[tuple[str, dict[str, float]] | Skipped]:
         """(study id, the clues it would be told) or the reason for none per study, in order; nothing is drafted.
@@ -80,23 +87,25 @@ class Predictor(StudyReader):
         model = self.checkpoint.model
         if not isinstance(model, ClueTelling):
             raise CheckpointError(f"{self.checkpoint.path}: {type(model).__name__} is told no clues")
-        for chunk in self._loaded(studies):
-            readable = [views for views in chunk if not isinstance(views, Skipped)]
-            clues = iter(self._told(readable))
-            for views in chunk:
+        for outcomes, batch in self._chunks(studies):
+            readable = [views for views in outcomes if not isinstance(views, Skipped)]
+            clues = iter(self._told(readable, batch))
+            for views in outcomes:
                 yield views if isinstance(views, Skipped) else next(clues)
 
-    def _told(self, readable: Sequence[LoadedStudy]) -> list[tuple[str, dict[str, float]] | Skipped]:
+    def _told(
+        self, readable: Sequence[LoadedStudy], batch: Batch | None
+    ) -> list[tuple[str, dict[str, float]] | Skipped]:
         """Clues of a batch; where the network fails on it, of each study alone, so that one costs no other its own."""
-        if not readable:
+        if batch is None:
             return []
         try:
-            with torch.inference_mode():
-                told = self.checkpoint.model.told(self.batch_of(readable))
+            with torch.inference_mode(), self._computing():
+                told = self.checkpoint.model.told(batch)
         except StudyError as error:
             if len(readable) == 1:
                 return [Skipped(readable[0].study_id, str(error))]
-            return [outcome for views in readable for outcome in self._told([views])]
+            return [outcome for views in readable for outcome in self._told([views], self.batch_of([views]))]
         return [(views.study_id, clues) for views, clues in zip(readable, told, strict=True)]
 
     def image_features(self, studies: Iterable[Study]) -> Iterator[tuple[str, FloatArray] | Skipped]:
@@ -108,13 +117,12 @@ class Predictor(StudyReader):
         model = self.checkpoint.model
         if not isinstance(model, ImageFeatures):
             raise CheckpointError(f"{self.checkpoint.path}: {type(model).__name__} has no image features to compare")
-        for chunk in self._loaded(studies):
-            readable = [views for views in chunk if not isinstance(views, Skipped)]
+        for outcomes, batch in self._chunks(studies):
             features = iter(())
-            if readable:
-                with torch.inference_mode():
-                    features = iter(model.image_features(self.batch_of(readable)).float().cpu().numpy())
-            for views in chunk:
+            if batch is not None:
+                with torch.inference_mode(), self._computing():
+                    features = iter(model.image_features(batch).float().cpu().numpy())
+            for views in outcomes:
                 yield views if isinstance(views, Skipped) else (views.study_id, next(features))
 
     def stream(self, study: Study) -> Iterator[str | Report]:
@@ -134,7 +142,9 @@ class Predictor(StudyReader):
                 continue
             seconds = time.perf_counter() - started
             report = as_report(study.study_id, event.hypothesis, self.checkpoint.tokenizer, seconds)
-            yield from with_clues(self.checkpoint.model, batch, [report])
+            with self._computing():
+                reports = with_clues(self.checkpoint.model, batch, [report])
+            yield from reports
 
     def stream_tokens(self, batch: Batch) -> Iterator[StreamEvent]:
         """Drafts of a batch as their tokens become certain (``radwright.decoding.stream``); a consensus, which is
@@ -145,27 +155,36 @@ class Predictor(StudyReader):
         """
         checkpoint = self.checkpoint
         if isinstance(self.decoding.strategy, Consensus):
-            found = draft_tokens(checkpoint.model, checkpoint.tokenizer, batch, self.decoding, checkpoint.frequency)
+            with self._computing():
+                found = draft_tokens(
+                    checkpoint.model,
+                    checkpoint.tokenizer,
+                    batch,
+                    self.decoding,
+                    checkpoint.frequency,
+                    writer=self._writer,
+                )
             yield from (StreamEvent(draft.token_ids, draft, row) for row, draft in enumerate(found))
             return
-        yield from stream(checkpoint.model, batch, self.decoding, **special_ids(checkpoint.tokenizer))
+        events = stream(checkpoint.model, batch, self.decoding, **special_ids(checkpoint.tokenizer))
+        while True:
+            with self._computing():  # not around a yield: the precision is the whole thread's
+                event = next(events, None)
+            if event is None:
+                return
+            yield event
 
-    def _draft_chunk(self, chunk: Sequence[LoadedStudy | Skipped]) -> Iterator[Report | Skipped]:
-        readable = [views for views in chunk if not isinstance(views, Skipped)]
-        drafts = iter(self._draft_readable(readable))
-        for views in chunk:
-            yield views if isinstance(views, Skipped) else next(drafts)
-
-    def _draft_readable(self, studies: Sequence[LoadedStudy]) -> list[Report | Skipped]:
+    def _draft_readable(self, studies: Sequence[LoadedStudy], batch: Batch | None) -> list[Report | Skipped]:
         """Drafts of a batch; where the network fails on it, each study alone, so that one costs no other its draft."""
-        if not studies:
+        if batch is None:
             return []
         try:
-            return [*self._reports(self.batch_of(studies))]
+            with self._computing():
+                return [*self._reports(batch)]
         except StudyError as error:
             if len(studies) == 1:
                 return [Skipped(studies[0].study_id, str(error))]
-            return [outcome for study in studies for outcome in self._draft_readable([study])]
+            return [outcome for study in studies for outcome in self._draft_readable([study], self.batch_of([study]))]
 
     def _begun(self, study_ids: Sequence[str]) -> list[list[int]] | None:
         """The tokens that each study's draft begins with; None where all begin freely.
@@ -188,8 +207,9 @@ class Predictor(StudyReader):
     def _reports(self, batch: Batch) -> list[Report]:
         """The drafts of a batch on the network's device."""
         checkpoint, begun = self.checkpoint, self._begun(batch.study_ids)
-        drafts = draft_batch(checkpoint.model, checkpoint.tokenizer, batch, self.decoding, checkpoint.frequency, begun)
-        return with_clues(checkpoint.model, batch, drafts)
+        model, tokenizer = checkpoint.model, checkpoint.tokenizer
+        drafts = draft_batch(model, tokenizer, batch, self.decoding, checkpoint.frequency, begun, writer=self._writer)
+        return with_clues(model, batch, drafts)
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -206,6 +226,8 @@ def draft_batch(
     decoding: DecodingConfig,
     frequency: DocumentFrequency | None = None,
     beginnings: Sequence[Sequence[int]] | None = None,
+    *,
+    writer: Writer | None = None,
 ) -> list[Report]:
     """Reports for a batch that is on the model's device already.
 
@@ -216,13 +238,14 @@ def draft_batch(
         decoding: how to read reports out.
         frequency: of n-grams in the train reports; only a consensus asks for it.
         beginnings: per study the tokens that its draft begins with (see ``generate``).
+        writer: what runs the steps (see ``generate``).
 
     Raises:
         ConfigError: a consensus weighs rare n-grams and there is no ``frequency``.
         StudyError: see ``generate``.
     """
     started = time.perf_counter()
-    hypotheses = draft_tokens(model, tokenizer, batch, decoding, frequency, beginnings)
+    hypotheses = draft_tokens(model, tokenizer, batch, decoding, frequency, beginnings, writer=writer)
     seconds = (time.perf_counter() - started) / max(1, len(batch))
     return [
         as_report(study_id, hypothesis, tokenizer, seconds)
@@ -251,6 +274,8 @@ def draft_tokens(
     decoding: DecodingConfig,
     frequency: DocumentFrequency | None = None,
     beginnings: Sequence[Sequence[int]] | None = None,
+    *,
+    writer: Writer | None = None,
 ) -> list[Hypothesis]:
     """As ``draft_batch``, the drafts as their tokens."""
     strategy = decoding.strategy
@@ -259,13 +284,13 @@ def draft_tokens(
             "decoding.strategy: this checkpoint does not know how rare n-grams are in its train reports "
             "(document_frequency.json); say strategy.rarity=0, or decode otherwise"
         )
-    hypotheses = generate(model, batch, decoding, **special_ids(tokenizer), beginnings=beginnings)
+    hypotheses = generate(model, batch, decoding, **special_ids(tokenizer), beginnings=beginnings, writer=writer)
     if isinstance(strategy, Consensus):
         known = frequency or DocumentFrequency(1, Counter())
         voters = [_pool(hypothesis) for hypothesis in hypotheses]
         if strategy.num_candidates:
             drawn = decoding.model_copy(update={"strategy": _candidates(strategy)})
-            hypotheses = generate(model, batch, drawn, **special_ids(tokenizer), beginnings=beginnings)
+            hypotheses = generate(model, batch, drawn, **special_ids(tokenizer), beginnings=beginnings, writer=writer)
         hypotheses = [
             _consensus(_pool(hypothesis), votes, tokenizer, known, strategy.rarity)
             for hypothesis, votes in zip(hypotheses, voters, strict=True)

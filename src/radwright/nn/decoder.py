@@ -6,6 +6,7 @@ Shape legend: B studies, W beams, T report tokens, N memory tokens, D width, H h
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from radwright.nn.attention import MASKED, FeedForward, MultiHeadAttention, linear
 from radwright.nn.dropout import Dropout
 from radwright.nn.positions import sincos_1d
+
+_NUM_POSITIONS = 512
+"""Positions kept beside the weights; those of longer texts are computed."""
 
 
 class TokenEmbedding(nn.Module):
@@ -25,11 +29,16 @@ class TokenEmbedding(nn.Module):
         self.norm = norm(dim)
         self.dropout = Dropout(dropout)
         self.scale = math.sqrt(dim)
+        # Beside the weights: made anew at every step it would have to be sent to a GPU, which is waited for.
+        self.register_buffer("positions_TD", sincos_1d(_NUM_POSITIONS, dim), persistent=False)
 
     def forward(self, token_ids: Tensor, offset: int = 0) -> Tensor:
         """(..., T) int64 -> (..., T, D); ``offset`` is the position of the first token."""
         x = self.embedding(token_ids) * self.scale
-        table = sincos_1d(token_ids.shape[-1], x.shape[-1], offset=offset)
+        end = offset + token_ids.shape[-1]
+        table = self.get_buffer("positions_TD")[offset:end]
+        if end > _NUM_POSITIONS:
+            table = sincos_1d(token_ids.shape[-1], x.shape[-1], offset=offset)
         out: Tensor = self.norm(self.dropout(x + table.to(device=x.device, dtype=x.dtype)))
         return out
 
@@ -83,9 +92,19 @@ class DecoderLayer(nn.Module):
         return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD)), (keys, values)
 
 
-def all_in_order(studies_C: Tensor, num_studies: int) -> bool:
-    """Whether a choice of studies is all of them in their order, so that what their beams share needs no copy."""
-    return len(studies_C) == num_studies and studies_C.tolist() == list(range(num_studies))
+def beam_picker(studies_C: Tensor | None, parents_CX: Tensor, num_beams: int) -> Callable[[Tensor], Tensor]:
+    """Picks rows out of tensors (B, W, ...): row c = study ``studies_C[c]`` with its beams ``parents_CX[c]``.
+
+    Args:
+        studies_C: int64; None: all studies in their order.
+        parents_CX: int64.
+        num_beams: W.
+    """
+    if studies_C is None:
+        studies_C = torch.arange(len(parents_CX), device=parents_CX.device)
+    rows = (studies_C.unsqueeze(1) * num_beams + parents_CX).flatten()
+    # Whole rows by one index: a GPU moves them several times faster than by two.
+    return lambda x: x.flatten(0, 1).index_select(0, rows).unflatten(0, parents_CX.shape)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +123,17 @@ class DecoderCache:
     cross_mask: Tensor | None
     num_tokens: int
 
-    def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> DecoderCache:
-        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
-        row_C1 = studies_C.unsqueeze(1)
-        same = all_in_order(studies_C, self.cross_keys_values[0][0].shape[0])
+    def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> DecoderCache:
+        """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
+        pick = beam_picker(studies_C, parents_CW, self.self_keys_values[0][0].shape[1])
+        own = tuple((pick(keys), pick(values)) for keys, values in self.self_keys_values)
+        if studies_C is None:
+            return replace(self, self_keys_values=own)
         return replace(
             self,
-            self_keys_values=tuple((k[row_C1, parents_CW], v[row_C1, parents_CW]) for k, v in self.self_keys_values),
-            cross_keys_values=self.cross_keys_values
-            if same
-            else tuple((k[studies_C], v[studies_C]) for k, v in self.cross_keys_values),
-            cross_mask=self.cross_mask if same or self.cross_mask is None else self.cross_mask[studies_C],
+            self_keys_values=own,
+            cross_keys_values=tuple((keys[studies_C], values[studies_C]) for keys, values in self.cross_keys_values),
+            cross_mask=None if self.cross_mask is None else self.cross_mask[studies_C],
         )
 
 
@@ -174,18 +193,15 @@ class ReportDecoder(nn.Module):
 
     def start(self, memory_BND: Tensor, cross_mask: Tensor | None = None) -> DecoderCache:
         """The cache of B studies with one beam each and no token; cross-attention keys and values are made once."""
-        num_studies, _, dim = memory_BND.shape
         layers: list[DecoderLayer] = list(self.layers)  # type: ignore[arg-type]
-        heads = layers[0].self_attention.num_heads
-        empty = memory_BND.new_zeros(num_studies, 1, heads, 0, dim // heads)
-        pairs = (layer.cross_attention.keys_values(memory_BND) for layer in layers)
-        return DecoderCache(
-            tuple((empty, empty) for _ in layers),
-            # Head by head in memory: every step reads them all, a third faster so on a CPU.
-            tuple((keys.contiguous(), values.contiguous()) for keys, values in pairs),
-            cross_mask,
-            0,
+        # Head by head in memory: every step reads them all, a third faster so on a CPU.
+        pairs = tuple(
+            (keys.contiguous(), values.contiguous())
+            for keys, values in (layer.cross_attention.keys_values(memory_BND) for layer in layers)
         )
+        # In the precision of keys and values (bf16 under autocast), not of the memory.
+        empty = pairs[0][0].unsqueeze(1)[..., :0, :]
+        return DecoderCache(tuple((empty, empty) for _ in layers), pairs, cross_mask, 0)
 
     def step(self, x_BWD: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
         """Append one embedded token per beam; logits (B, W, U) of the next token, and the grown cache."""

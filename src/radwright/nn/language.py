@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from radwright.errors import ConfigError, require
-from radwright.nn.decoder import all_in_order
+from radwright.nn.decoder import beam_picker
 from radwright.nn.dropout import Dropout
 from radwright.nn.folder import FolderConfig, FolderPart, is_adapter
 from radwright.nn.huggingface import (
@@ -111,13 +111,13 @@ class LanguageState:
         """Tokens per beam so far (t)."""
         return self.own_keys_values[0][0].shape[3]
 
-    def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> LanguageState:
-        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
-        row_C1 = studies_C.unsqueeze(1)
+    def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> LanguageState:
+        """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
+        pick = beam_picker(studies_C, parents_CW, self.own_keys_values[0][0].shape[1])
         picked = replace(
-            self, own_keys_values=tuple((k[row_C1, parents_CW], v[row_C1, parents_CW]) for k, v in self.own_keys_values)
+            self, own_keys_values=tuple((pick(keys), pick(values)) for keys, values in self.own_keys_values)
         )
-        if all_in_order(studies_C, len(self.lengths_B)):
+        if studies_C is None:
             return picked
         lengths = self.lengths_B[studies_C]
         return replace(
@@ -291,8 +291,8 @@ class Language(FolderPart):
         logits_BWU = _wide(logits[:, 0, : self.vocab_size]).unflatten(0, (num_studies, num_beams))  # type: ignore[no-untyped-call]
         return logits_BWU, replace(state, own_keys_values=cache_tensors(cache))
 
-    def reorder(self, state: LanguageState, studies_C: Tensor, parents_CW: Tensor) -> LanguageState:
-        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
+    def reorder(self, state: LanguageState, studies_C: Tensor | None, parents_CW: Tensor) -> LanguageState:
+        """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
         return state.reorder(studies_C, parents_CW)
 
     def check_length(self, num_prefix: int, num_tokens: int) -> None:

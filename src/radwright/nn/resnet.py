@@ -39,8 +39,10 @@ class ResNetConfig(BackboneConfig):
     """Channels after the first convolution; published weights have 64."""
 
 
-def convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """Convolution without bias, then batch norm, (I, C, ...) to (I, C', ...); the result may be changed in place.
+def convolve(
+    x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d, *, relu: bool = False, shortcut: Tensor | None = None
+) -> Tensor:
+    """Convolution without bias, batch norm, ``shortcut`` and ReLU where wanted, (I, C, ...) to (I, C', ...).
 
     While the norm keeps its running statistics it is a fixed scale and shift per channel and goes into the kernel:
     the feature map is written once instead of twice, and training keeps one map less for the backward pass. The
@@ -51,11 +53,33 @@ def convolve(x: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     pixel = _ONEDNN and convolution.kernel_size == (1, 1) and x.device.type == "cpu" and x.dtype == torch.float32
     stride, padding, dilation = convolution.stride, convolution.padding, 2 if pixel else 1
     if norm.training or norm.running_mean is None or norm.running_var is None:
-        out: Tensor = norm(F.conv2d(x, convolution.weight, None, stride, padding, dilation))
-        return out
+        return _finished(norm(F.conv2d(x, convolution.weight, None, stride, padding, dilation)), relu, shortcut)
     scale_C = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift_C = norm.bias - norm.running_mean * scale_C
-    return F.conv2d(x, convolution.weight * scale_C[:, None, None, None], shift_C, stride, padding, dilation)
+    kernel = convolution.weight * scale_C[:, None, None, None]
+    if relu and (half := _half_on_gpu(x)) is not None and not torch.is_grad_enabled():
+        # One kernel instead of four that each write the whole map: shift, shortcut and ReLU took two fifths of the
+        # time in which an H200 encoded 64 studies.
+        parts = x.to(half), kernel.to(half)
+        form = shift_C.to(half), stride, padding, convolution.dilation, 1
+        if shortcut is None:
+            return torch.cudnn_convolution_relu(*parts, *form)  # type: ignore[arg-type]
+        return torch.cudnn_convolution_add_relu(*parts, shortcut.to(half), 1.0, *form)  # type: ignore[arg-type]
+    return _finished(F.conv2d(x, kernel, shift_C, stride, padding, dilation), relu, shortcut)
+
+
+def _half_on_gpu(x: Tensor) -> torch.dtype | None:
+    """The half precision that a GPU convolves ``x`` in, if it does."""
+    if x.device.type != "cuda":
+        return None
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+    return dtype if dtype in {torch.bfloat16, torch.float16} else None
+
+
+def _finished(out: Tensor, relu: bool, shortcut: Tensor | None) -> Tensor:
+    # In place: a fresh feature map costs more (the system clears its pages) than the ReLU in it.
+    out = out if shortcut is None else out.add_(shortcut)
+    return F.relu_(out) if relu else out
 
 
 class _Block(nn.Module):
@@ -82,13 +106,12 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        # In place: a fresh feature map costs more (the system clears its pages) than the ReLU in it.
         shortcut = x if self.downsample is None else convolve(x, *self.downsample)
-        out = F.relu_(convolve(x, self.conv1, self.bn1))
-        out = convolve(out, self.conv2, self.bn2)
-        if self.bottleneck:
-            out = convolve(F.relu_(out), self.conv3, self.bn3)
-        return F.relu_(out.add_(shortcut))
+        out = convolve(x, self.conv1, self.bn1, relu=True)
+        if not self.bottleneck:
+            return convolve(out, self.conv2, self.bn2, relu=True, shortcut=shortcut)
+        out = convolve(out, self.conv2, self.bn2, relu=True)
+        return convolve(out, self.conv3, self.bn3, relu=True, shortcut=shortcut)
 
 
 class ResNetStem(nn.Module):
@@ -128,7 +151,7 @@ class ResNetStem(nn.Module):
             enough = images_I1SS.shape[0] >= self.config.min_images_for_batch_statistics
             set_batch_statistics(self, training=enough)
         x = normalise(images_I1SS, self.config.in_channels).contiguous(memory_format=torch.channels_last)
-        x = F.max_pool2d(F.relu_(convolve(x, self.conv1, self.bn1)), 3, 2, 1)
+        x = F.max_pool2d(convolve(x, self.conv1, self.bn1, relu=True), 3, 2, 1)
         for stage in range(self.config.num_stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
         return x

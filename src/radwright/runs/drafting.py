@@ -7,16 +7,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast, get_args
 
 from radwright.config import apply_overrides
 from radwright.data.images import LooseStudies, find_studies
 from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.decoding.config import DecodingConfig
-from radwright.errors import ConfigError
+from radwright.errors import ConfigError, near
 from radwright.evaluation.reports import read_reports
 from radwright.inference.checkpoint import load_checkpoint
 from radwright.inference.predictor import Predictor
+from radwright.inference.reading import Precision
 from radwright.types import Study
 
 
@@ -67,8 +68,16 @@ def open_predictor(
     batch_size: int = 16,
     decoding: Sequence[str] = (),
     beginnings: Mapping[str, str] | None = None,
+    precision: str = "fp32",
 ) -> Predictor:
-    """A predictor as the command line asks for it; ``decoding`` holds ``key=value`` changes of the checkpoint's own."""
+    """A predictor as the command line asks for it; ``decoding`` holds ``key=value`` changes of the checkpoint's own.
+
+    Raises:
+        ConfigError: an unknown precision, or decoding that does not fit.
+    """
+    if precision not in get_args(Precision):
+        known = get_args(Precision)
+        raise ConfigError(f"--precision {precision}: is none of {', '.join(known)}{near(precision, known)}")
     set_threads(threads)
     loaded = load_checkpoint(checkpoint, device=choose_device(device))
     return Predictor(
@@ -77,6 +86,7 @@ def open_predictor(
         batch_size=batch_size,
         num_decoders=max(1, min(4, (os.cpu_count() or 2) // 2)),
         beginnings=beginnings,
+        precision=cast(Precision, precision),
     )
 
 

@@ -10,6 +10,8 @@ from torch import nn
 from radwright.data.loading import LoadingConfig, make_batch
 from radwright.data.reports import report_text
 from radwright.data.store import PreparedStore
+from radwright.decoding.generate import Writer
+from radwright.decoding.graphs import recorder
 from radwright.errors import StudyError
 from radwright.evaluation.validation import validation_scores
 from radwright.inference.predictor import draft_batch
@@ -74,6 +76,7 @@ class DraftValidation:
         self.run = run
         self.decoding = stage.validation.decoding or run.recipe.decoding
         self.studies = _TuneStudies(run, stage)
+        self._recorder: Writer | None = None
 
     def __call__(self, objective: nn.Module) -> Mapping[str, float]:
         """Corpus scores; see ``validation_scores``."""
@@ -87,9 +90,13 @@ class DraftValidation:
         return validation_scores(*(list(texts) for texts in zip(*gathered, strict=True)))
 
     def _draft(self, objective: nn.Module, studies: Sequence[Study]) -> list[Report]:
-        batch = make_batch(studies, self.studies.image, self.studies.loading).to(self.run.engine.device)
+        device = self.run.engine.device
+        batch = make_batch(studies, self.studies.image, self.studies.loading).to(device)
         model: Any = objective.model
-        return draft_batch(model, self.run.tokenizer, batch, self.decoding, self.run.frequency)
+        # Kept for all validations: training changes the weights where they lie.
+        self._recorder = self._recorder or recorder(model, device)
+        tokenizer, frequency = self.run.tokenizer, self.run.frequency
+        return draft_batch(model, tokenizer, batch, self.decoding, frequency, writer=self._recorder)
 
 
 class ObjectiveValidation:

@@ -20,6 +20,7 @@ from torch import nn
 from radwright.errors import CheckpointError, OutputError, TrainingError, near
 from radwright.training.config import TrainConfig
 from radwright.training.engine import Engine
+from radwright.training.feeding import Fed, feed
 from radwright.training.hooks import Hook, Picture, RunFacts
 from radwright.training.optim import Ema, freeze, make_optimizer, train_mode
 from radwright.training.signals import StopSignals
@@ -228,7 +229,7 @@ class Trainer:
         self.progress.stopped = ""
         train_mode(self.objective)
         patience = self.config.selection.patience
-        steps = self._micro_batches()
+        steps = feed(self._micro_batches(), self._engine.device)
         try:
             while not self.progress.stopped:
                 step = self.progress.step
@@ -271,19 +272,19 @@ class Trainer:
                 raise TrainingError(f"epoch {epoch}: the batches held {num_steps} steps instead of {per_epoch - start}")
             epoch, start = epoch + 1, 0
 
-    def _one_step(self, micro_batches: Sequence[Batch], signals: StopSignals) -> None:
+    def _one_step(self, fed: Fed, signals: StopSignals) -> None:
         """One optimiser step and what follows it, or a reason to stop before it."""
         config, progress = self.config, self.progress
         fetched_s = self._tick()
         limit = config.max_minutes
         time_is_up = limit is not None and progress.elapsed_s >= 60 * limit
-        plan = self._stepper.agree(micro_batches, (signals.wanted, time_is_up))
+        plan = self._stepper.agree(fed.host, (signals.wanted, time_is_up))
         interrupted, time_is_up = plan.wishes
         if interrupted or time_is_up:
             progress.stopped = "interrupted" if interrupted else "time_limit"
             return
         factor = config.schedule.factor(progress.step, self.total_steps)
-        result = self._stepper.run(progress.step, micro_batches, plan, factor)
+        result = self._stepper.run(progress.step, fed.device, plan, factor)
         progress.step += 1
         progress.num_studies += plan.num_studies
         if self._ema is not None:

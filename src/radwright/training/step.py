@@ -111,7 +111,7 @@ class Stepper:
 
         Args:
             step: 0 for the run's first.
-            micro_batches: this rank's.
+            micro_batches: this rank's, on its device.
             plan: from `agree`, called by every rank for this step.
             factor: of every group's learning rate.
 
@@ -139,7 +139,7 @@ class Stepper:
         engine = self._engine
         # Keyed by the micro-batch's number in the whole step (they are dealt round robin), not by the process.
         torch.manual_seed(derive_seed(self._seed, step, index * engine.num_ranks + engine.rank))
-        batch = micro_batches[index].to(engine.device) if index < len(micro_batches) else None
+        batch = micro_batches[index] if index < len(micro_batches) else None
         scales = {
             name: weight * engine.num_ranks / plan.counts[name] if plan.counts[name] else 0.0
             for name, weight in self._weights.items()

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from radwright.nn.attention import MASKED, linear
-from radwright.nn.decoder import all_in_order
+from radwright.nn.decoder import beam_picker
 
 
 class Projection(nn.Module):
@@ -177,14 +177,13 @@ class FrontDoorState:
     denominator_BWK: Tensor
     numerator_BWKD: Tensor
 
-    def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> Self:
-        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
-        row_C1 = studies_C.unsqueeze(1)
-        same = all_in_order(studies_C, len(self.mediators_BKD))
+    def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> Self:
+        """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
+        pick = beam_picker(studies_C, parents_CW, self.peak_BWK.shape[1])
         return type(self)(
-            self.mediators_BKD if same else self.mediators_BKD[studies_C],
-            self.queries_BKD if same else self.queries_BKD[studies_C],
-            self.peak_BWK[row_C1, parents_CW],
-            self.denominator_BWK[row_C1, parents_CW],
-            self.numerator_BWKD[row_C1, parents_CW],
+            self.mediators_BKD if studies_C is None else self.mediators_BKD[studies_C],
+            self.queries_BKD if studies_C is None else self.queries_BKD[studies_C],
+            pick(self.peak_BWK),
+            pick(self.denominator_BWK),
+            pick(self.numerator_BWKD),
         )

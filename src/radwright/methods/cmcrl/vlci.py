@@ -20,7 +20,7 @@ from radwright.methods.cmcrl.front_door import FrontDoor, FrontDoorState
 from radwright.methods.cmcrl.mediators import GlobalSampling, LinguisticMediator, LocalGlobalFusion, LocalSampling
 from radwright.methods.cmcrl.network import Network, NetworkConfig
 from radwright.nn.attention import MASKED, additive
-from radwright.nn.decoder import DecoderCache
+from radwright.nn.decoder import DecoderCache, beam_picker
 from radwright.nn.rollout import roll_back, roll_decoder
 from radwright.types import Attention, Batch, Tokenizer
 
@@ -252,6 +252,11 @@ class Vlci(Network):
 
     # --- decoding -----------------------------------------------------------------------------------------------
 
+    @property
+    def recordable(self) -> bool:
+        """See ``radwright.types.Recordable``; the released LDM asks at every step whether a view is missing."""
+        return not self.config.linguistic or self.config.causal_linguistic
+
     def start(self, batch: Batch) -> VlciState | RecomputedState:
         """Encode B studies; see ``radwright.types.Decodable``."""
         return self.start_from(self.encode(batch))
@@ -269,7 +274,7 @@ class Vlci(Network):
         logits, state = state.advance(self, token_ids_BW)
         return logits.float().log_softmax(-1) if logits.dtype != torch.float64 else logits.log_softmax(-1), state
 
-    def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
+    def reorder(self, state: Any, studies_C: Tensor | None, parents_CW: Tensor) -> Any:
         """Pick studies and beams; see ``radwright.types.Decodable``."""
         return state.reorder(studies_C, parents_CW)
 
@@ -303,8 +308,8 @@ class VlciState:
         logits, cache = model.decoder.step(x_BWD, self.decoder)
         return logits, VlciState(cache, words)
 
-    def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> VlciState:
-        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
+    def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> VlciState:
+        """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
         words = None if self.words is None else self.words.reorder(studies_C, parents_CW)
         return VlciState(self.decoder.reorder(studies_C, parents_CW), words)
 
@@ -324,9 +329,11 @@ class RecomputedState:
         logits = model.logits_from(_pick(self.encoded, studies), grown.flatten(0, 1))[:, -1]
         return logits.reshape(len(grown), num_beams, -1), replace(self, token_ids_BWT=grown)
 
-    def reorder(self, studies_C: Tensor, parents_CW: Tensor) -> RecomputedState:
-        """Row c = study ``studies_C[c]`` with beams ``parents_CW[c]``."""
-        return RecomputedState(_pick(self.encoded, studies_C), self.token_ids_BWT[studies_C.unsqueeze(1), parents_CW])
+    def reorder(self, studies_C: Tensor | None, parents_CW: Tensor) -> RecomputedState:
+        """Row c = study ``studies_C[c]`` (None: all in their order) with beams ``parents_CW[c]``."""
+        encoded = self.encoded if studies_C is None else _pick(self.encoded, studies_C)
+        pick = beam_picker(studies_C, parents_CW, self.token_ids_BWT.shape[1])
+        return RecomputedState(encoded, pick(self.token_ids_BWT))
 
 
 def _pick(encoded: EncodedStudies, studies: Tensor) -> EncodedStudies:

@@ -315,7 +315,7 @@ class Trrg(Alignment):
         logits, state = self.language.step(state, token_ids_BW)
         return logits.float().log_softmax(-1) if logits.dtype != torch.float64 else logits.log_softmax(-1), state
 
-    def reorder(self, state: Any, studies_C: Tensor, parents_CW: Tensor) -> Any:
+    def reorder(self, state: Any, studies_C: Tensor | None, parents_CW: Tensor) -> Any:
         """Pick studies and beams; see ``radwright.types.Decodable``."""
         if not isinstance(state, GuidedState):
             return self.language.reorder(state, studies_C, parents_CW)
