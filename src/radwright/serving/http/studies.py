@@ -27,11 +27,11 @@ Id = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="a study's id")]
 _HEARTBEAT_S = 10.0
 
 
-@router.post("/studies", status_code=201, responses=failures(408, 409, 413, 429, 503, 507))
+@router.post("/studies", status_code=201, responses=failures(408, 409, 413, 429, 501, 503, 507))
 async def upload_study(
     server: ServerDep,
     user: UserDep,
-    files: Annotated[list[UploadFile], File(description="views of one study: PNG, JPEG or DICOM")],
+    files: Annotated[list[UploadFile], File(min_length=1, description="views of one study: PNG, JPEG or DICOM")],
     indication: Annotated[str, Form(max_length=2000)] = "",
     accession: Annotated[str, Form(max_length=64)] = "",
     description: Annotated[str, Form(max_length=200)] = "",
@@ -130,7 +130,7 @@ def request_draft(server: ServerDep, user: Radiologist, study_id: Id, wanted: wi
     return wire.UploadedOut(study=row_out(server.room, server.room.worklist.row(study_id)))
 
 
-@router.get("/studies/{study_id}/events", response_class=EventSourceResponse, responses=failures(404))
+@router.get("/studies/{study_id}/events", response_class=EventSourceResponse, responses=failures(404, is_stream=True))
 async def follow_study(server: ServerDep, study_id: Id) -> AsyncIterator[ServerSentEvent]:
     """A study's draft while it is written: ``state``, ``text`` (all so far), then ``draft`` or ``failed``."""
     with server.feed.follow(study_id) as follower:
