@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Header, Path, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Header, Path, Query, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -54,18 +54,24 @@ async def upload_study(
     facts: dict[str, Any] = {name: clean_text(text, at_most=2000) for name, text in given.items() if text.strip()}
     study = replace(study, **facts)
 
+    key, most_waiting = f"{user.name}/{idempotency_key}" if idempotency_key else "", server.config.max_waiting
+
     def keep() -> wire.UploadedOut:
-        for file in files:
-            file.file.seek(0)
-            server.room.blobs.put(file.file.read())
-        made, _ = server.room.studies.upload(
-            study,
-            images,
-            actor=user.name,
-            most_waiting=server.config.max_waiting,
-            deadline_at=deadline(server),
-            request_key=f"{user.name}/{idempotency_key}" if idempotency_key else "",
-        )
+        studies = server.room.studies
+        # Asked before: what is refused must leave no image behind.
+        made = studies.taken_before(study, images, most_waiting=most_waiting, request_key=key)
+        if made is None:
+            for file in files:
+                file.file.seek(0)
+                server.room.blobs.put(file.file.read())
+            made, _ = studies.upload(
+                study,
+                images,
+                actor=user.name,
+                most_waiting=most_waiting,
+                deadline_at=deadline(server),
+                request_key=key,
+            )
         return wire.UploadedOut(study=row_out(server.room, server.room.worklist.row(made.id)))
 
     kept = await run_in_threadpool(keep)
@@ -130,8 +136,13 @@ def request_draft(server: ServerDep, user: Radiologist, study_id: Id, wanted: wi
     return wire.UploadedOut(study=row_out(server.room, server.room.worklist.row(study_id)))
 
 
+def _known(server: ServerDep, study_id: Id) -> str:
+    """A study that is there; asked before a stream begins, which could not be refused any more."""
+    return server.room.studies.study(study_id).id
+
+
 @router.get("/studies/{study_id}/events", response_class=EventSourceResponse, responses=failures(404, is_stream=True))
-async def follow_study(server: ServerDep, study_id: Id) -> AsyncIterator[ServerSentEvent]:
+async def follow_study(server: ServerDep, study_id: Annotated[str, Depends(_known)]) -> AsyncIterator[ServerSentEvent]:
     """A study's draft while it is written: ``state``, ``text`` (all so far), then ``draft`` or ``failed``."""
     with server.feed.follow(study_id) as follower:
         told = None
