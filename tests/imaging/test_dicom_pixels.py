@@ -19,7 +19,7 @@ from radwright.data.workers import Task, Worker
 from radwright.errors import ImageError
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import decode, png_bytes, probe
-from radwright.imaging.dicom import decode_dicom, read_dicom_header
+from radwright.imaging.dicom import decode_dicom, probe_dicom, read_dicom_header
 from radwright.imaging.dicom_tags import DicomHeader
 from radwright.imaging.tensor import image_tensor
 from radwright.types import ImageInMemory, Study, View
@@ -150,7 +150,7 @@ def test_what_is_no_single_gray_image_is_refused() -> None:
         "no image": dicom(without=("Rows", "Columns")),
         "no PixelData": dicom(without=("PixelData",)),
         "cannot be decoded": dicom()[:-200],
-        "deflated": dicom().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"),
+        "deflated": dicom().replace(b"\x14\x001.2.840.10008.1.2.1\0", b"\x16\x001.2.840.10008.1.2.1.99"),
         "max_pixels": dicom(Rows=60000, Columns=60000),
     }
     for message, data in cases.items():
@@ -189,3 +189,24 @@ def test_public_files_decode_to_their_recorded_statistics(shared: Path) -> None:
     first = next(iter(lossless.values()))
     assert len(lossless) == 5
     assert all(np.array_equal(shown, first) for shown in lossless.values())
+
+
+def test_a_file_is_read_in_bounded_steps_however_it_nests() -> None:
+    item = b"\xfe\xff\x00\xe0" + bytes(4)
+    sequence = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff"
+    empty = b"\x09\x00\x01\x10LO\0\0"
+    whole = dicom()
+    at = whole.index(b"\xe0\x7f\x10\x00")
+    for name, many in (("elements", empty * 40_000), ("items", sequence + item * 40_000)):
+        with pytest.raises(ImageError, match="far more data elements"):
+            probe_dicom(whole[:at] + many + whole[at:], name=name)
+    assert probe_dicom(whole[:at] + empty * 1000 + whole[at:], name="x") == (32, 32)
+
+
+def test_a_deflated_file_is_told_before_it_is_inflated_however_late_it_says_so() -> None:
+    whole = dicom()
+    meta = whole.index(b"\x02\x00\x10\x00UI")
+    late = b"\x02\x00\x02\x01OB\0\0" + (70_000).to_bytes(4, "little") + bytes(70_000)
+    deflated = b"\x02\x00\x10\x00UI\x16\x001.2.840.10008.1.2.1.99"
+    with pytest.raises(ImageError, match="deflated"):
+        probe_dicom(whole[:132] + late + deflated + whole[meta + 28 :], name="x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from serving_cases import TEXT, FakeWriter, client_of, events, make_server, png,
 from radwright.serving import audit
 from radwright.serving.engine import as_study
 from radwright.serving.server import Server
+from tiny_dicom import dicom
 
 
 @pytest.fixture
@@ -232,6 +234,32 @@ def test_what_is_no_image_is_refused_and_nothing_is_kept(client: TestClient, ser
     assert "etc" not in answer.json()["error"]["message"]
     assert client.get("/v1/studies").json()["total"] == 0
     assert not [path for path in (server.room.folder / "images").rglob("*") if path.is_file()]
+
+
+def test_an_image_that_is_here_already_or_stands_twice_is_refused_and_no_byte_is_kept(
+    client: TestClient, server: Server
+) -> None:
+    def kept() -> int:
+        return sum(path.is_file() for path in (server.room.folder / "images").rglob("*"))
+
+    first, other = dicom(StudyInstanceUID="1.2"), dicom(StudyInstanceUID="1.2", PatientComments="another file")
+    assert upload(client, first).status_code == 201
+    twice = dicom(SOPInstanceUID="1.9"), dicom(SOPInstanceUID="1.9", PatientComments="another file")
+    for images in ((other,), twice):
+        answer = upload(client, *images)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+    assert kept() == 1
+
+
+def test_nothing_is_streamed_of_a_study_that_is_not_there(client: TestClient) -> None:
+    answer = client.get(f"/v1/studies/{'0' * 16}/events")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_only_an_upload_may_be_large(client: TestClient) -> None:
+    text, kind = json.dumps({"text": "\U0001f600" * 20_000, "based_on": 1}), {"Content-Type": "application/json"}
+    for body, status in ((text, 404), (text * 5, 413)):
+        assert client.put(f"/v1/studies/{'0' * 16}/report", content=body, headers=kind).status_code == status
 
 
 # ---- who may do what

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from radwright.errors import StudyError
+from radwright.serving import intake
 from radwright.serving.intake import Limits, RefusedImageError, clean_name, clean_text, describe_image, one_study
 from tiny_dicom import dicom
 
@@ -58,7 +59,7 @@ def test_a_dicom_image_says_of_whom_and_of_which_study_it_is() -> None:
 
 
 def test_a_picture_says_nothing_of_a_study() -> None:
-    told = describe_image(png(np.zeros((40, 30), np.uint8)), "view.png")
+    told = describe_image(png(np.arange(1200, dtype=np.uint16).reshape(40, 30)), "view.png")
     assert (told.image.kind, told.image.width, told.image.height) == ("PNG", 30, 40)
     assert told.image.sop_instance_uid == told.study.study_uid == told.study.patient_name == ""
 
@@ -67,6 +68,8 @@ def test_a_picture_says_nothing_of_a_study() -> None:
     ("data", "kind"),
     [
         (b"", "unreadable"),
+        (png(np.full((40, 30), 7, np.uint8)), "unfit"),
+        (dicom(np.zeros((32, 32), np.uint16)), "unfit"),
         (b"%PDF-1.7", "unreadable"),
         (b"\0" * 128 + b"DICM" + b"\xff" * 40, "unreadable"),
         (dicom(Modality="CT"), "no chest radiograph"),
@@ -79,7 +82,7 @@ def test_a_picture_says_nothing_of_a_study() -> None:
         (png(np.full((40, 30), 200, np.uint8))[:-20], "unfit"),
         (b"x" * 10_000, "too large"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_what_is_no_chest_radiograph_is_refused(data: bytes, kind: str) -> None:
     with pytest.raises(RefusedImageError) as caught:
@@ -136,3 +139,15 @@ def test_real_radiographs_are_described(shared: Path) -> None:
     for path in files:
         told = describe_image(path.read_bytes(), path.name)
         assert told.image.width > 100
+
+
+def test_many_pixels_in_few_bytes_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*given: Any, **named: Any) -> Any:
+        raise AssertionError("decoded")
+
+    pixels = np.zeros((2000, 2000), np.uint8)
+    pixels[500:1500, 500:1500] = 200
+    monkeypatch.setattr(intake, "decode", never)
+    with pytest.raises(RefusedImageError, match="so few hold no radiograph") as refused:
+        describe_image(png(pixels), "view.png")
+    assert refused.value.kind == "unfit"

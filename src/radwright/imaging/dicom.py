@@ -28,6 +28,10 @@ _ENDS_WITH_MARKER = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 5
 """Transfer syntaxes of the older JPEG standard."""
 
 
+_MOST_READS = 30_000
+"""Steps in which a file may be read: up to three an element, one an item; real files need some hundreds."""
+
+
 def import_libraries() -> None:
     """Import at once what is otherwise imported with the first image, where waiting then would be a nuisance.
 
@@ -134,22 +138,47 @@ def decodable_syntaxes(syntaxes: Iterable[str]) -> list[str]:
     return [syntax for syntax in syntaxes if syntax.encode() != _DEFLATED and _is_decodable(uid.UID(syntax))]
 
 
+class _Measured:
+    """A stream that is read in bounded steps, so that a small file costs neither much time nor much memory."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._num_reads = 0
+        self.refusal: ImageError | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        self._num_reads += 1
+        if size < 0:
+            # Only inflating asks for everything, and does it whole.
+            self.refusal = ImageError(
+                f"{self._name}: is a deflated DICOM file; rewrite it with another transfer syntax"
+            )
+        elif self._num_reads > _MOST_READS:
+            self.refusal = ImageError(f"{self._name}: has far more data elements than any radiograph; it is damaged")
+        if self.refusal is not None:
+            raise self.refusal
+        return self._stream.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _read(stream: IO[bytes], name: str, *, pixels: bool) -> Any:
     pydicom = require("pydicom", extra="dicom")
-    # Inflating is done whole by the reader, so a small deflated file could fill the memory.
-    beginning = stream.read(2048)
-    if _DEFLATED in beginning:
-        raise ImageError(f"{name}: is a deflated DICOM file; rewrite it with another transfer syntax")
+    is_marked = stream.read(132)[128:] == b"DICM"
     stream.seek(0)
+    measured = _Measured(stream, name)
     try:
-        dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=beginning[128:132] != b"DICM")
+        dataset = pydicom.dcmread(measured, stop_before_pixels=not pixels, force=not is_marked)
         if "TransferSyntaxUID" not in dataset.file_meta:
             is_implicit, is_little = dataset.original_encoding
             syntax = "1.2.840.10008.1.2" + ("" if is_implicit else ".1" if is_little else ".2")
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
         return dataset
-    except Exception as error:  # malformed files raise anything in pydicom
-        raise ImageError(f"{name}: is no readable DICOM file, or truncated: {error}") from error
+    except Exception as error:  # malformed files raise anything in pydicom, which also changes what others raise
+        damaged = ImageError(f"{name}: is no readable DICOM file, or truncated: {error}")
+        raise (measured.refusal or damaged) from error
 
 
 def _stored_values(dataset: Any, name: str) -> npt.NDArray[Any]:

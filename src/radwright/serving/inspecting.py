@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as OutOfTime
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from queue import SimpleQueue
 
 from radwright.errors import MissingExtraError
 from radwright.imaging.dicom import import_libraries
@@ -35,7 +36,7 @@ class InspectionLimits:
 
 
 class Inspector:
-    """Looks at images; for any number of threads.
+    """Looks at images; for any number of threads. Each process is its own, so that what takes one down, takes no other.
 
     Args:
         intake: limits on what an image may be.
@@ -45,15 +46,18 @@ class Inspector:
     def __init__(self, intake: Limits, limits: InspectionLimits) -> None:
         self._intake = intake
         self._limits = limits
+        self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        self._all: set[ProcessPoolExecutor] = set()
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(limits.num_processes)
-        self._pool = self._new_pool()
+        self._is_closed = False
+        for _ in range(limits.num_processes):
+            self._free.put(self._new())
 
     def start(self) -> None:
         """Start the processes, so that the first upload does not wait for them."""
         with self._lock:
-            pool = self._pool
-        for future in [pool.submit(_nothing) for _ in range(self._limits.num_processes)]:
+            waiting = [process.submit(_nothing) for process in self._all]
+        for future in waiting:
             future.result()
 
     def describe(self, data: bytes, name: str) -> Described:
@@ -63,23 +67,24 @@ class Inspector:
             RefusedImageError: it is none that can be read, or reading it costs too much.
             MissingExtraError: DICOM without the ``dicom`` extra.
         """
-        # Only as many at once as there are processes: the time limit is for looking, not for waiting.
-        with self._places:
-            with self._lock:
-                pool = self._pool
-            try:
-                outcome = pool.submit(_describe, data, name, self._intake).result(self._limits.seconds)
-            except OutOfTime:
-                self._replace(pool)
-                raise RefusedImageError(
-                    f"{name}: could not be read within {self._limits.seconds:.0f} s; it is damaged or far too large",
-                    "damaged",
-                ) from None
-            except BrokenProcessPool:
-                self._replace(pool)
-                raise RefusedImageError(
-                    f"{name}: the decoder failed on it; it is damaged or needs too much memory", "damaged"
-                ) from None
+        # The time limit is for looking: neither for waiting nor for a process to start.
+        process = self._free.get()
+        try:
+            process.submit(_nothing).result()
+            outcome = process.submit(_describe, data, name, self._intake).result(self._limits.seconds)
+        except OutOfTime:
+            process = self._instead(process)
+            raise RefusedImageError(
+                f"{name}: could not be read within {self._limits.seconds:.0f} s; it is damaged or far too large",
+                "damaged",
+            ) from None
+        except BrokenProcessPool:
+            process = self._instead(process)
+            raise RefusedImageError(
+                f"{name}: the decoder failed on it; it is damaged or needs too much memory", "damaged"
+            ) from None
+        finally:
+            self._free.put(process)
         if isinstance(outcome, Described):
             return outcome
         message, kind = outcome
@@ -88,26 +93,31 @@ class Inspector:
     def close(self) -> None:
         """End the processes."""
         with self._lock:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._is_closed = True
+            for process in self._all:
+                process.shutdown(wait=False, cancel_futures=True)
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            self._limits.num_processes,
-            mp_context=get_context("spawn"),
-            initializer=_bound_memory,
-            initargs=(self._limits.memory_mb,),
+    def _new(self) -> ProcessPoolExecutor:
+        made = ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=_bound_memory, initargs=(self._limits.memory_mb,)
         )
+        self._all.add(made)
+        return made
 
-    def _replace(self, broken: ProcessPoolExecutor) -> None:
-        """Other processes in the place of these, of which one hangs or is dead; uploads that they held fail alike."""
-        with self._lock:
-            if self._pool is not broken:
-                return
-            self._pool = self._new_pool()
+    def _instead(self, broken: ProcessPoolExecutor) -> ProcessPoolExecutor:
+        """Another process, already starting, in the place of one that hangs or is dead."""
         for process in list((broken._processes or {}).values()):
             with contextlib.suppress(OSError, ValueError):
                 process.kill()
         broken.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._all.discard(broken)
+            made = self._new()
+            if self._is_closed:
+                made.shutdown(wait=False)
+            else:
+                made.submit(_nothing)
+        return made
 
 
 def _nothing() -> None:

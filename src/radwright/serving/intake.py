@@ -24,6 +24,9 @@ from radwright.serving.records import Origin, ReadingImage, ReadingStudy
 MAX_NAME = 200
 MAX_TEXT = 1024
 """Characters kept of a file's name, and of any text that a tag holds."""
+_EMPTY_FROM, _EMPTY_RATIO = 1_000_000, 200
+"""A larger image of fewer bytes than one per so many pixels shows nothing or is a bomb: the least that heavily
+compressed radiographs need is ten times that."""
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _MAX_UID = 64
 _BIDI = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -124,11 +127,20 @@ def describe_image(data: bytes, name: str, limits: Limits | None = None) -> Desc
     if is_dicom(data[:136]):
         header, tags = _tags(data, name)
     encoded = _probed(data, name, limits, header)
+    size = encoded.width * encoded.height
+    if size > _EMPTY_FROM and len(data) < size / _EMPTY_RATIO:
+        raise RefusedImageError(
+            f"{name}: says that it has {encoded.width} x {encoded.height} pixels, in {len(data)} bytes; so few hold no "
+            "radiograph",
+            "unfit",
+        )
     try:
         # The bytes are never trusted by their header alone: a network that is fed half a radiograph still writes.
         pixels = decode(encoded, at_least=SEEN_AT)
     except ImageError as error:
         raise RefusedImageError(str(error), "damaged") from error
+    if pixels.min() == pixels.max():
+        raise RefusedImageError(f"{name}: shows nothing: every pixel has the same shade", "unfit")
     position = header.position if header.position != "unknown" else seen_position(pixels)
     image = ReadingImage(
         place=0,
@@ -176,7 +188,8 @@ def clean_text(text: str, *, at_most: int = MAX_TEXT) -> str:
 
 def clean_name(name: str) -> str:
     """The last part of a file's name as somebody sent it, clean; ``image`` where nothing is left."""
-    return clean_text(re.split(r"[/\\]", name)[-1], at_most=MAX_NAME) or "image"
+    last = clean_text(re.split(r"[/\\]", name)[-1], at_most=MAX_NAME)
+    return last if last.strip(".") else "image"
 
 
 def clean_uid(text: str) -> str:

@@ -94,14 +94,8 @@ class Studies:
             ConflictError: the DICOM study or an image of it is here already.
         """
         with self.database.transaction() as connection:
-            if request_key:
-                row = connection.execute("SELECT id FROM study WHERE request_key = ?", (request_key,)).fetchone()
-                if row:
-                    return self._study(connection, row["id"]), False
-            waiting = connection.execute("SELECT count(*) FROM job").fetchone()[0]
-            if waiting >= most_waiting:
-                raise QueueFullError(f"{waiting} studies wait for a draft, and the server takes on no more; try later")
-            self._refuse_known(connection, study, images)
+            if (known := self._taken(connection, study, images, most_waiting, request_key)) is not None:
+                return known, False
             made = self._insert(connection, study, "waiting", request_key)
             for image in images:
                 self._insert_image(connection, made.id, image)
@@ -109,6 +103,16 @@ class Studies:
             digests = [image.digest for image in images]
             audit.append(connection, actor, "upload", made.id, images=digests, origin=study.origin)
         return made, True
+
+    def taken_before(
+        self, study: ReadingStudy, images: Sequence[ReadingImage], *, most_waiting: int, request_key: str = ""
+    ) -> ReadingStudy | None:
+        """What ``upload`` would give or refuse now, before any byte is kept: the study of a request that is sent again.
+
+        Raises:
+            QueueFullError, ConflictError: see ``upload``.
+        """
+        return self._taken(self.database.connection, study, images, most_waiting, request_key)
 
     def receive(self, study: ReadingStudy, image: ReadingImage, *, actor: str) -> str:
         """One image of a study that comes image by image (DICOM C-STORE); the study's id here.
@@ -311,9 +315,31 @@ class Studies:
             raise UnknownStudyError(f"there is no study {study_id!r} here")
         return ReadingStudy(**{name: row[name] for name in _STUDY})
 
+    def _taken(
+        self,
+        connection: sqlite3.Connection,
+        study: ReadingStudy,
+        images: Sequence[ReadingImage],
+        most_waiting: int,
+        request_key: str,
+    ) -> ReadingStudy | None:
+        """The study of a request that was sent before; None of a new one that can be taken."""
+        if request_key:
+            row = connection.execute("SELECT id FROM study WHERE request_key = ?", (request_key,)).fetchone()
+            if row:
+                return self._study(connection, row["id"])
+        waiting = connection.execute("SELECT count(*) FROM job").fetchone()[0]
+        if waiting >= most_waiting:
+            raise QueueFullError(f"{waiting} studies wait for a draft, and the server takes on no more; try later")
+        self._refuse_known(connection, study, images)
+        return None
+
     def _refuse_known(
         self, connection: sqlite3.Connection, study: ReadingStudy, images: Sequence[ReadingImage]
     ) -> None:
+        uids = [image.sop_instance_uid for image in images if image.sop_instance_uid]
+        if len(uids) > len(set(uids)):
+            raise ConflictError("the same image (SOPInstanceUID) stands twice in this study; send it once")
         if study.study_uid:
             row = connection.execute("SELECT id FROM study WHERE study_uid = ?", (study.study_uid,)).fetchone()
             if row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from radwright import __version__
@@ -20,6 +21,7 @@ from radwright.serving.intake import RefusedImageError
 from radwright.serving.server import Server
 from radwright.serving.studies import ConflictError, QueueFullError, UnknownStudyError
 
+_ROUTERS = tuple(module.router for module in (studies, reports, images, system))
 _KINDS: tuple[tuple[type[RadwrightError], int, str], ...] = (
     (UnknownStudyError, 404, "not_found"),
     (ConflictError, 409, "conflict"),
@@ -61,8 +63,8 @@ def create_app(server: Server, *, hosts: Iterable[str] | None = ()) -> ASGIApp:
         openapi_url="/openapi.json",
     )
     app.state.server = server
-    for module in (studies, reports, images, system):
-        app.include_router(module.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RadwrightError, _error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -72,9 +74,15 @@ def create_app(server: Server, *, hosts: Iterable[str] | None = ()) -> ASGIApp:
 
 
 def _failure(
-    status: int, code: str, message: str, *, field: str | None = None, retry_s: int | None = None
+    status: int,
+    code: str,
+    message: str,
+    *,
+    field: str | None = None,
+    retry_s: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    headers = {} if retry_s is None else {"Retry-After": str(retry_s)}
+    headers = dict(headers or {}) | ({} if retry_s is None else {"Retry-After": str(retry_s)})
     return JSONResponse({"error": {"code": code, "message": message, "field": field}}, status, headers)
 
 
@@ -99,8 +107,14 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "invalid")
-    return _failure(error.status_code, code, str(error.detail))
+    code, headers = _CODES.get(error.status_code, "invalid"), error.headers
+    if error.status_code == 405:
+        # The framework names the methods of one route, and a path may have several.
+        routes = (route for router in _ROUTERS for route in router.routes)
+        matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+        methods = {method for route in matching for method in getattr(route, "methods", ())}
+        headers = {"Allow": ", ".join(sorted(methods))} if methods else headers
+    return _failure(error.status_code, code, str(error.detail), headers=headers)
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:

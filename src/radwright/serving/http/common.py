@@ -53,6 +53,14 @@ Radiologist = Annotated[User, Depends(Needs("radiologist"))]
 Admin = Annotated[User, Depends(Needs("admin"))]
 
 
-def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of refusals, besides those that any route can give."""
-    return {status: {"model": Failure} for status in sorted({400, 401, 403, 422, *statuses})}
+def failures(*statuses: int, is_stream: bool = False) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of refusals, besides those that any route can give.
+
+    Args:
+        statuses: of the route's own.
+        is_stream: the route's answers are no JSON, but its refusals are, as everywhere.
+    """
+    described: dict[str, Any] = {"model": Failure}
+    if is_stream:
+        described = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}}
+    return {status: dict(described) for status in sorted({400, 401, 403, 422, *statuses})}

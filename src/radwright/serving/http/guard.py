@@ -16,6 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from radwright.serving.access import LOCAL, User
@@ -40,6 +41,12 @@ _HEADERS = (
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_MOST_JSON_BYTES = 2**20
+"""Of a request that is no upload: the longest report, every character escaped, needs a quarter of it."""
+_SLOWEST_BYTES_PER_S = 4096
+_GONE = 499
+"""What is counted where the client went before it was answered."""
+_CLOSE = {"Connection": "close"}
 _SESSION = "/v1/session"
 _UPLOAD = "/v1/studies"
 _OPEN = ("/healthz", "/static/", "/openapi.json")
@@ -87,9 +94,11 @@ class Guard:
 
         try:
             await self._check(scope)
-            await self._app(scope, self._limited(receive), answered)
+            await self._app(scope, self._limited(scope, receive), answered)
         except RefusedError as refusal:
             await _answer(refusal, answered)
+        except ClientDisconnect:
+            status = status or _GONE
         except Exception as error:
             _tell(error)
             if not status:
@@ -109,7 +118,7 @@ class Guard:
         wants_user = path.startswith("/v1/") and not (path == _SESSION and method in {"GET", "POST"})
         if user is None and (wants_user or path == "/metrics"):
             raise RefusedError(401, "unauthorized", "give a token: Authorization: Bearer TOKEN, or sign in on the page")
-        self._check_length(headers)
+        self._check_length(scope, headers)
         if method == "POST" and path == _UPLOAD:
             # Before a large body is read in vain; the store holds the limit once more.
             waiting = await asyncio.to_thread(self._server.room.studies.num_waiting)
@@ -145,32 +154,39 @@ class Guard:
         secret = cookie_of(headers.get("cookie", ""))
         return await asyncio.to_thread(server.room.access.user_of_session, secret) if secret else None
 
-    def _check_length(self, headers: Mapping[str, str]) -> None:
+    def _check_length(self, scope: Scope, headers: Mapping[str, str]) -> None:
         length = headers.get("content-length")
         if length is None:
             return
         if not (length.isascii() and length.isdigit()):
             raise RefusedError(400, "invalid", "Content-Length is no number")
-        if len(length) > 18 or int(length) > self._server.max_body_bytes:
-            raise _too_large(self._server)
+        if len(length) > 18 or int(length) > self._most_bytes(scope):
+            raise RefusedError(413, "too_large", _too_large(self._most_bytes(scope)))
 
-    def _limited(self, receive: Receive) -> Receive:
-        num_bytes, is_whole = 0, False
+    def _most_bytes(self, scope: Scope) -> int:
+        is_upload = scope["method"] == "POST" and scope["path"] == _UPLOAD
+        return self._server.max_body_bytes if is_upload else min(_MOST_JSON_BYTES, self._server.max_body_bytes)
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        num_bytes, is_whole, most_bytes = 0, False, self._most_bytes(scope)
+        patience_s, started = self._server.config.body_timeout_s, time.monotonic()
 
         async def limited() -> Message:
             nonlocal num_bytes, is_whole
             if is_whole:
                 return await receive()
+            # A body that drips in is given up too: what has come buys the time that a slow line needs for it.
+            left_s = started + patience_s + num_bytes / _SLOWEST_BYTES_PER_S - time.monotonic()
             try:
-                async with asyncio.timeout(self._server.config.body_timeout_s):
+                async with asyncio.timeout(min(patience_s, left_s)):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, "nothing came for too long") from None
+                raise HTTPException(408, "nothing, or too little, came for too long", _CLOSE) from None
             if message["type"] == "http.request":
                 num_bytes += len(message.get("body", b""))
                 is_whole = not message.get("more_body", False)
-                if num_bytes > self._server.max_body_bytes:
-                    raise HTTPException(413, _too_large(self._server).message)
+                if num_bytes > most_bytes:
+                    raise HTTPException(413, _too_large(most_bytes), _CLOSE)
             return message
 
         return limited
@@ -189,8 +205,8 @@ def _tell(error: BaseException) -> None:
     logger.error("an unforeseen %s at\n%s", type(error).__name__, where)
 
 
-def _too_large(server: Server) -> RefusedError:
-    return RefusedError(413, "too_large", f"the request is larger than {server.config.max_upload_mb:g} MiB")
+def _too_large(most_bytes: int) -> str:
+    return f"the request is larger than {most_bytes / 2**20:g} MiB"
 
 
 def _headers(scope: Scope) -> dict[str, str]:

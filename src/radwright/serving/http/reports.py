@@ -15,7 +15,10 @@ from radwright.serving.http.guard import RefusedError
 from radwright.serving.http.studies import Id
 
 router = APIRouter(prefix="/v1/studies/{study_id}", tags=["reports"])
-_BINARY = {"type": "string", "format": "binary"}
+
+
+def _schema(media_type: str) -> dict[str, str]:
+    return {"type": "object"} if media_type.endswith("json") else {"type": "string", "format": "binary"}
 
 
 @router.put("/report", responses=failures(404, 409))
@@ -52,9 +55,7 @@ def sign_report(server: ServerDep, user: Radiologist, study_id: Id, wanted: wire
         **failures(404, 409),
         200: {
             "description": "the report as a file",
-            "content": {
-                kind.media_type: {"schema": {"type": "string", "format": "binary"}} for kind in FORMATS.values()
-            },
+            "content": {kind.media_type: {"schema": _schema(kind.media_type)} for kind in FORMATS.values()},
         },
     },
 )

@@ -39,11 +39,11 @@ def _known(server: ServerDep, study_id: Id) -> str:
 KnownId = Annotated[str, Depends(_known)]
 
 
-@router.post("/studies", status_code=201, responses=failures(408, 409, 413, 429, 503, 507))
+@router.post("/studies", status_code=201, responses=failures(408, 409, 413, 429, 501, 503, 507))
 async def upload_study(
     server: ServerDep,
     user: UserDep,
-    files: Annotated[list[UploadFile], File(description="views of one study: PNG, JPEG or DICOM")],
+    files: Annotated[list[UploadFile], File(min_length=1, description="views of one study: PNG, JPEG or DICOM")],
     indication: Annotated[str, Form(max_length=2000)] = "",
     accession: Annotated[str, Form(max_length=16, pattern=r"^[^\\]*$")] = "",
     description: Annotated[str, Form(max_length=200)] = "",
@@ -66,18 +66,24 @@ async def upload_study(
     facts: dict[str, Any] = {name: clean_text(text, at_most=2000) for name, text in given.items() if text.strip()}
     study = replace(study, **facts)
 
+    key, most_waiting = f"{user.name}/{idempotency_key}" if idempotency_key else "", server.config.max_waiting
+
     def keep() -> wire.UploadedOut:
-        for file in files:
-            file.file.seek(0)
-            server.room.blobs.put(file.file.read())
-        made, _ = server.room.studies.upload(
-            study,
-            images,
-            actor=user.name,
-            most_waiting=server.config.max_waiting,
-            deadline_at=deadline(server),
-            request_key=f"{user.name}/{idempotency_key}" if idempotency_key else "",
-        )
+        studies = server.room.studies
+        # Asked before: what is refused must leave no image behind.
+        made = studies.taken_before(study, images, most_waiting=most_waiting, request_key=key)
+        if made is None:
+            for file in files:
+                file.file.seek(0)
+                server.room.blobs.put(file.file.read())
+            made, _ = studies.upload(
+                study,
+                images,
+                actor=user.name,
+                most_waiting=most_waiting,
+                deadline_at=deadline(server),
+                request_key=key,
+            )
         return wire.UploadedOut(study=row_out(server.room, server.room.worklist.row(made.id)))
 
     kept = await run_in_threadpool(keep)
@@ -142,7 +148,7 @@ def request_draft(server: ServerDep, user: Radiologist, study_id: Id, wanted: wi
     return wire.UploadedOut(study=row_out(server.room, server.room.worklist.row(study_id)))
 
 
-@router.get("/studies/{study_id}/events", response_class=EventSourceResponse, responses=failures(404))
+@router.get("/studies/{study_id}/events", response_class=EventSourceResponse, responses=failures(404, is_stream=True))
 async def follow_study(server: ServerDep, study_id: KnownId) -> AsyncIterator[ServerSentEvent]:
     """A study's draft while it is written: ``state``, ``text`` (all so far), then ``draft`` or ``failed``."""
     with server.feed.follow(study_id) as follower:

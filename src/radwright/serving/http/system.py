@@ -99,7 +99,7 @@ def list_audit(
     return wire.AuditOut(entries=[wire.AuditEntryOut(**each.plain()) for each in found])
 
 
-@router.get("/healthz", tags=["system"], responses={503: {"model": wire.HealthOut}})
+@router.get("/healthz", tags=["system"], responses={400: {"model": wire.Failure}, 503: {"model": wire.HealthOut}})
 def get_health(server: ServerDep, response: Response) -> wire.HealthOut:
     """Whether studies are being drafted."""
     is_well = server.engine.is_alive
@@ -117,7 +117,7 @@ def get_health(server: ServerDep, response: Response) -> wire.HealthOut:
     "/metrics",
     tags=["system"],
     response_class=Response,
-    responses={200: {"description": "Prometheus' text format", "content": {"text/plain": _PLAIN}}},
+    responses={**failures(), 200: {"description": "Prometheus' text format", "content": {"text/plain": _PLAIN}}},
 )
 def get_metrics(server: ServerDep) -> Response:
     """Counters for Prometheus; nothing of a patient."""
