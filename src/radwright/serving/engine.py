@@ -1,7 +1,7 @@
 """The drafting engine: takes studies that wait, decodes their images, drafts them in micro-batches, keeps the drafts.
 
-Two kinds of threads: loaders decode images, one thread runs the network. What waits is in the database: a server that
-is killed loses no study, and drafts it after the next start.
+One thread feeds loaders, which decode images; one runs the network on what is decoded. What waits is in the database:
+a server that is killed loses no study, and drafts it after the next start.
 """
 
 from __future__ import annotations
@@ -104,15 +104,18 @@ class Engine:
         self._changed = threading.Condition()
         self._ready: deque[_Ready] = deque()
         self._in_flight: set[str] = set()
-        self._num_loading = 0
-        self._woken = False
+        self._woken = True
         self._stopping = False
         self._pool = ThreadPoolExecutor(limits.num_loaders, thread_name_prefix="loader")
-        self._thread = threading.Thread(target=self._run, name="drafting", daemon=True)
+        self._threads = (
+            threading.Thread(target=self._repeat, args=(self._feed,), name="feeding", daemon=True),
+            threading.Thread(target=self._repeat, args=(self._work,), name="drafting", daemon=True),
+        )
 
     def start(self) -> None:
         """Begin to draft."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """There may be something to draft."""
@@ -125,42 +128,43 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join(timeout_s)
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
         self._pool.shutdown(wait=False, cancel_futures=True)
-        return not self._thread.is_alive()
+        return not any(thread.is_alive() for thread in self._threads)
 
     @property
     def is_alive(self) -> bool:
         """Whether it drafts."""
-        return self._thread.is_alive()
+        return all(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
-        while True:
+    def _repeat(self, work: Callable[[], None]) -> None:
+        while not self._stopping:
             try:
-                if self._stopping:
-                    return
-                self._fetch()
-                batch = self._take()
-                if batch:
-                    self._draft(batch)
+                work()
             except Exception:
                 # A fault of one round must not end all drafting; what waits is still in the database.
-                logger.exception("drafting: an unforeseen error; going on")
+                logger.exception("an unforeseen error; going on")
                 time.sleep(self.limits.poll_s)
 
-    def _fetch(self) -> None:
-        """Let loaders decode what waits, as much as the next two batches need."""
-        room = 3 * self.limits.max_batch - len(self._in_flight)
-        if room <= 0:
-            return
+    def _feed(self) -> None:
+        """Let loaders decode what waits, as much as the next two batches need, also while the network works."""
         with self._changed:
+            self._changed.wait_for(lambda: self._woken or self._stopping, self.limits.poll_s)
             self._woken = False
-            known = tuple(self._in_flight)
-        for job in self.room.studies.jobs(limit=room, leave_out=known):
+            free, known = 3 * self.limits.max_batch - len(self._in_flight), tuple(self._in_flight)
+        if self._stopping or free <= 0:
+            return
+        for job in self.room.studies.jobs(limit=free, leave_out=known):
             with self._changed:
                 self._in_flight.add(job.study_id)
-                self._num_loading += 1
             self._pool.submit(self._load, job)
+
+    def _work(self) -> None:
+        """Draft one batch, if there is one before the poll is over."""
+        if batch := self._take():
+            self._draft(batch)
 
     def _load(self, job: Job) -> None:
         try:
@@ -178,9 +182,9 @@ class Engine:
             self._fail(job, "its images could not be read: an unforeseen error, see the server's log")
             ready = None
         with self._changed:
-            self._num_loading -= 1
             if ready is None:
                 self._in_flight.discard(job.study_id)
+                self._woken = True
             else:
                 self._ready.append(ready)
             self._changed.notify_all()
@@ -189,18 +193,15 @@ class Engine:
         """The next batch; empty when nothing came within the poll."""
         limits = self.limits
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._woken or self._stopping, limits.poll_s)
+            self._changed.wait_for(lambda: self._ready or self._stopping, limits.poll_s)
             if not self._ready or self._stopping:
                 return []
             until = self._ready[0].since + limits.batch_wait_s
+            # Whoever is being decoded may still join, and whoever is just coming in.
             while len(self._ready) < limits.max_batch and not self._stopping:
-                # Whoever is being decoded may still join, and whoever is just coming in.
-                wait_s = until - time.monotonic()
-                if wait_s <= 0 or self._woken:
+                if (wait_s := until - time.monotonic()) <= 0:
                     break
                 self._changed.wait(wait_s)
-            if self._woken and len(self._ready) < limits.max_batch and time.monotonic() < until:
-                return []  # fetch first: the batch stays ready
             return [self._ready.popleft() for _ in range(min(limits.max_batch, len(self._ready)))]
 
     def _draft(self, batch: list[_Ready]) -> None:
@@ -223,6 +224,9 @@ class Engine:
         finally:
             with self._changed:
                 self._in_flight.difference_update(jobs)
+                # There is room for others, and one of these may have been asked for once more meanwhile.
+                self._woken = True
+                self._changed.notify_all()
 
     def _keep(self, job: Job, outcome: Draft | Skipped) -> None:
         if isinstance(outcome, Skipped):
