@@ -131,10 +131,12 @@ def test_a_grid_covers_exactly_the_image(reader: Reader) -> None:
         const peak = m.peakOf([{place: 0, grid: [[1, 2]]}, {place: 1, grid}]);
         const centre = m.cellCentre(grid, peak.row, peak.column, image);
         return [peak, centre, m.cellAt(grid, centre.x, centre.y, image), m.cellAt(grid, 299.9, 0, image),
-                m.cellAt(grid, 300, 0, image), m.peakOf([{place: 0, grid: [[-1, 0]]}])];
+                m.cellAt(grid, 300, 0, image), m.peakOf([{place: 0, grid: [[-1, 0]]}]),
+                m.peakOf([{place: 3, grid: [[1, 4, 4, 0, 4], [0, 4, 4, 0, 0], [0, 4, 4, 0, 0]]}])];
     """
-    peak, centre, cell, corner, outside, nothing = call(reader, "overlay", script)
+    peak, centre, cell, corner, outside, nothing, window = call(reader, "overlay", script)
     assert peak == {"place": 1, "row": 1, "column": 2, "value": 9}
+    assert window == {"place": 3, "row": 1, "column": 1.5, "value": 4}
     assert centre == {"x": 250, "y": 60}
     assert cell == {"row": 1, "column": 2}
     assert corner == {"row": 0, "column": 2}
@@ -180,7 +182,8 @@ def test_sentences_are_cut_and_found_again(reader: Reader) -> None:
         ("percent", [0.999], ">99 %"),
         ("percent", [0.555], "56 %"),
         ("signed", [-1.5], "−1.50"),
-        ("wordingOf", [-0.2], "almost the only wording the model considered"),
+        ("wordingOf", [-0.05], "almost the only wording the model considered"),
+        ("wordingOf", [-0.5], "likelier to the model than all other wordings together"),
         ("fileSize", [1_500_000], "1.5 MB"),
     ],
 )

@@ -41,7 +41,8 @@ export function scaleTop(maps, kind) {
 }
 
 /**
- * The largest value over all views; null where none is above 0.
+ * The largest value over all views; null where none is above 0. A window that was hidden spans several cells of one value:
+ * of cells beside the first that are as high, the middle.
  * @param {EvidenceMap[]} maps
  * @returns {{place: number, row: number, column: number, value: number} | null}
  */
@@ -54,7 +55,13 @@ export function peakOf(maps) {
       }),
     );
   }
-  return peak;
+  if (peak === null) return null;
+  const grid = maps.find((map) => map.place === peak.place).grid;
+  const isHigh = (/** @type {number} */ row, /** @type {number} */ column) => grid[row]?.[column] === peak.value;
+  let [down, right] = [0, 0];
+  while (isHigh(peak.row, peak.column + right + 1)) right += 1;
+  while (isHigh(peak.row + down + 1, peak.column)) down += 1;
+  return { ...peak, row: peak.row + down / 2, column: peak.column + right / 2 };
 }
 
 /**

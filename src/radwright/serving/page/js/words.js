@@ -78,7 +78,8 @@ export function signed(value, digits = 2) {
  * @param {number} logProb natural log of a sentence's probability
  */
 export function wordingOf(logProb) {
-  if (logProb > -1) return "almost the only wording the model considered";
+  if (logProb > -0.1) return "almost the only wording the model considered";
+  if (logProb > Math.log(0.5)) return "likelier to the model than all other wordings together";
   if (logProb > -4) return "a likely wording";
   if (logProb > -10) return "one of several wordings";
   return "an unusual wording";
