@@ -6,10 +6,13 @@ The only file that imports uvicorn (extra ``serve``).
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from radwright.errors import ConfigError, require
@@ -110,7 +113,25 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
         with _listening(request) as listener:
             scheme = "https" if request.certificate else "http"
             tell(f"{scheme}://{_shown(request.host)}:{listener.getsockname()[1]}/")
-            http = uvicorn.Server(
+
+            class Http(uvicorn.Server):  # type: ignore[misc, name-defined]
+                """Told to stop, it ends streams at once instead of waiting for their readers, and returns."""
+
+                @contextmanager
+                def capture_signals(self) -> Iterator[None]:
+                    numbers = (signal.SIGINT, signal.SIGTERM)
+                    before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+                    try:
+                        yield
+                    finally:
+                        for number, handler in before.items():
+                            signal.signal(number, handler)
+
+                def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                    server.is_draining = True
+                    super().handle_exit(sig, frame)
+
+            http = Http(
                 uvicorn.Config(
                     create_app(server, hosts=hosts),
                     log_config=None,
