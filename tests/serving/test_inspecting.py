@@ -7,16 +7,18 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
 
 import pytest
 from serving_cases import png
 
 from radwright.serving import inspecting
 from radwright.serving.inspecting import InspectionLimits, Inspector
-from radwright.serving.intake import Described, Limits, RefusalKind, RefusedImageError
+from radwright.serving.intake import Limits, RefusedImageError
 
 
-def look(data: bytes, name: str, intake: Limits) -> Described | tuple[str, RefusalKind | None]:
+def look(data: bytes, name: str, intake: Limits) -> dict[str, Any]:
     """Stands for a decoder: dies, hangs, or looks."""
     if data == b"dies":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -31,9 +33,18 @@ def look(data: bytes, name: str, intake: Limits) -> Described | tuple[str, Refus
 inspecting_describe = inspecting._describe
 
 
+def look_on(connection: Connection, intake: Limits, memory_mb: int) -> None:
+    """The process, with that decoder."""
+    inspecting._describe = look
+    original(connection, intake, memory_mb)
+
+
+original = inspecting._look_on
+
+
 @pytest.fixture
 def inspector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inspector]:
-    monkeypatch.setattr(inspecting, "_describe", look)
+    monkeypatch.setattr(inspecting, "_look_on", look_on)
     made = Inspector(Limits(), InspectionLimits(seconds=30, num_processes=2))
     made.start()
     yield made
@@ -62,7 +73,7 @@ def test_an_image_that_kills_its_process_is_refused_and_no_other(inspector: Insp
 def test_an_image_that_hangs_is_given_up_and_the_start_of_another_process_is_not_held_against_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inspecting, "_describe", look)
+    monkeypatch.setattr(inspecting, "_look_on", look_on)
     inspector = Inspector(Limits(), InspectionLimits(seconds=0.3, num_processes=1))
     with pytest.raises(RefusedImageError, match="could not be read within"):
         inspector.describe(b"hangs", "chest.png")

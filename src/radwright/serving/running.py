@@ -10,11 +10,14 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radwright.errors import ConfigError, require
 from radwright.serving.room import ReadingRoom
 from radwright.serving.settings import ServeConfig
+
+if TYPE_CHECKING:
+    from radwright.serving.server import Server
 
 GRACE_S = 30
 """How long requests that are being answered may take once the server is told to stop."""
@@ -121,8 +124,20 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
                     ssl_keyfile=request.key,
                 )
             )
+            _drain_on_signal(http, server)
             http.run(sockets=[listener])
         return not server.engine.is_alive
+
+
+def _drain_on_signal(http: Any, server: Server) -> None:
+    """Let streams end, and new uploads be refused, as soon as the server is told to stop: it waits for them to."""
+    stop = http.handle_exit
+
+    def handle_exit(*signal: Any) -> None:
+        server.is_draining = True
+        stop(*signal)
+
+    http.handle_exit = handle_exit
 
 
 def _listening(request: ServeRequest) -> socket.socket:

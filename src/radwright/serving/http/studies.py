@@ -24,7 +24,8 @@ from radwright.serving.worklist import MOST_ROWS
 
 router = APIRouter(prefix="/v1", tags=["studies"])
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="a study's id")]
-_HEARTBEAT_S = 10.0
+_LOOK_AGAIN_S = 1.0
+"""How often a stream asks how many are ahead, whether its draft was withdrawn, and whether the server ends."""
 
 
 @router.post("/studies", status_code=201, responses=failures(408, 409, 413, 429, 501, 503, 507))
@@ -147,18 +148,17 @@ async def follow_study(server: ServerDep, study_id: Annotated[str, Depends(_know
     with server.feed.follow(study_id) as follower:
         told = None
         while not server.is_draining:
-            ahead = await run_in_threadpool(server.room.studies.num_ahead, study_id)
+            state, ahead = await run_in_threadpool(server.room.studies.progress, study_id)
             if ahead is None:
                 yield await run_in_threadpool(_outcome, server, study_id)
                 return
-            study = await run_in_threadpool(server.room.studies.study, study_id)
-            if told != (study.state, ahead):
-                told = (study.state, ahead)
-                yield ServerSentEvent(event="state", data={"state": study.state, "reason": "", "ahead": ahead})
-            event = await follower.get(1.0)
+            if told != (state, ahead):
+                told = (state, ahead)
+                yield ServerSentEvent(event="state", data={"state": state, "reason": "", "ahead": ahead})
+            event = await follower.get(_LOOK_AGAIN_S)
             while isinstance(event, Written):
                 yield ServerSentEvent(event="text", data={"text": event.text})
-                event = await follower.get(_HEARTBEAT_S)
+                event = await follower.get(_LOOK_AGAIN_S)
             if isinstance(event, Ended) and event.draft is not None:
                 yield ServerSentEvent(event="draft", data={"draft": draft_out(event.draft).model_dump()})
                 return
