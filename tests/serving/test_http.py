@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from room_cases import image, study
@@ -16,6 +19,7 @@ from serving_cases import TEXT, FakeWriter, client_of, events, make_server, png,
 
 from radwright.serving import audit
 from radwright.serving.engine import as_study
+from radwright.serving.http.app import create_app
 from radwright.serving.server import Server
 from tiny_dicom import dicom
 
@@ -256,6 +260,30 @@ def test_nothing_is_streamed_of_a_study_that_is_not_there(client: TestClient) ->
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
+def test_a_page_full_of_images_to_be_decoded_holds_up_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, gate = make_server(tmp_path), threading.Event()
+    with client_of(server) as client:
+        study_id = upload(client).json()["study"]["id"]
+        decode = server.pictures.thumbnail
+        monkeypatch.setattr(server.pictures, "thumbnail", lambda image: (gate.wait(60), decode(image))[1])
+
+        async def many() -> list[int]:
+            transport = httpx.ASGITransport(create_app(server))
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as page:
+                waiting = [
+                    asyncio.create_task(page.get(f"/v1/studies/{study_id}/images/0/thumbnail")) for _ in range(60)
+                ]
+                await asyncio.sleep(0.2)
+                other = await asyncio.wait_for(page.get("/v1/studies"), 30)
+                assert not any(each.done() for each in waiting)
+                gate.set()
+                return [other.status_code, *[each.status_code for each in await asyncio.gather(*waiting)]]
+
+        assert asyncio.run(many()) == [200] * 61
+
+
 def test_only_an_upload_may_be_large(client: TestClient) -> None:
     text, kind = json.dumps({"text": "\U0001f600" * 20_000, "based_on": 1}), {"Content-Type": "application/json"}
     for body, status in ((text, 404), (text * 5, 413)):
@@ -324,6 +352,8 @@ def test_other_sites_and_other_names_are_refused(client: TestClient) -> None:
     foreign = client.post("/v1/studies", files=files, headers={"Origin": "https://evil.example"})
     assert (foreign.status_code, foreign.json()["error"]["code"]) == (403, "foreign_origin")
     assert client.post("/v1/studies", files=files, headers={"Origin": "http://localhost"}).status_code == 201
+    for host in ("10.1.2.3:8000", "[::1]:8000", "localhost:9"):
+        assert client.get("/v1/studies", headers={"Host": host}).status_code == 200
     rebound = client.get("/v1/studies", headers={"Host": "evil.example"})
     assert (rebound.status_code, rebound.json()["error"]["code"]) == (400, "unknown_host")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from room_cases import draft, drafted, image, job_of, study, uploaded
 
-from radwright.errors import ConfigError, StoreError
+from radwright.errors import ConfigError, OutputError, StoreError
 from radwright.serving import audit
 from radwright.serving.room import ReadingRoom
 from radwright.serving.studies import ConflictError, QueueFullError, UnknownStudyError
@@ -321,3 +321,28 @@ def test_words_are_no_pattern(room: ReadingRoom) -> None:
         assert room.worklist.find(words=words)[0] == 0
     with pytest.raises(ConfigError, match="did you mean 'risk'"):
         room.worklist.find(order="risks")
+
+
+def test_a_commit_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    database = ReadingRoom(tmp_path).database
+
+    def of_no_study() -> None:
+        with database.transaction() as connection:
+            connection.execute("PRAGMA defer_foreign_keys = ON")
+            connection.execute("INSERT INTO asserted VALUES ('nowhere', 'edema', NULL)")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        of_no_study()
+    with database.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM asserted").fetchone()[0] == 0
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    room = ReadingRoom(tmp_path)
+    pages = room.database.connection.execute("PRAGMA page_count").fetchone()[0]
+    room.database.connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(OutputError, match="cannot be written: database or disk is full"):
+        uploaded(room, indication="x" * 100_000)
+    room.database.connection.execute("PRAGMA max_page_count = 1000000")
+    assert room.studies.num_waiting() == 0
+    assert uploaded(room)

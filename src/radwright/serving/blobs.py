@@ -39,7 +39,9 @@ class Blobs:
         if path.is_file():
             return digest
         with output_errors(path):
-            path.parent.mkdir(exist_ok=True)
+            if not path.parent.is_dir():
+                path.parent.mkdir(exist_ok=True)
+                sync(self.folder)
             # A name of its own: two processes may receive the same image at once.
             number, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
             try:
@@ -53,7 +55,6 @@ class Blobs:
                     Path(name).unlink()
                 raise
             sync(path.parent)
-            sync(self.folder)
         return digest
 
     def get(self, digest: str) -> bytes:

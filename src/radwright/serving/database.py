@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from radwright.errors import StoreError
+from radwright.errors import OutputError, StoreError
 
 FILE = "reading.sqlite"
 _APPLICATION_ID = 0x52414457  # "RADW"
 _LAYOUT = 1
 _BUSY_S = 30.0
+_UNWRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 _TABLES = """
 CREATE TABLE study (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, received_at TEXT NOT NULL, updated_at TEXT NOT NULL, origin TEXT NOT NULL,
@@ -151,15 +152,23 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; the only writer while it lasts."""
+        """All or nothing; the only writer while it lasts.
+
+        Raises:
+            OutputError: the disk is full, or cannot be written.
+        """
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
+            connection.execute("COMMIT")
+        except BaseException as error:
+            # A commit that fails leaves the transaction open; a full disk may have ended it already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _UNWRITABLE:
+                raise OutputError(f"{self.path}: cannot be written: {error}") from error
             raise
-        connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close this thread's connection."""

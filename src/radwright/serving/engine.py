@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -70,6 +70,10 @@ class Observer(Protocol):
 
     def failed(self, study_id: str, reason: str) -> None:
         """No draft can be had."""
+        ...
+
+    def withdrawn(self, study_id: str) -> None:
+        """A draft was written that nobody wants any more: signed meanwhile, or other images came."""
         ...
 
     def batch(self, num_studies: int, seconds: float) -> None:
@@ -167,20 +171,13 @@ class Engine:
             self._draft(batch)
 
     def _load(self, job: Job) -> None:
+        ready = None
         try:
-            views = self.writer.read(self.study_of(job.study_id))
-            if isinstance(views, Skipped):
-                self._fail(job, views.reason)
-                ready = None
-            else:
-                ready = _Ready(job, views)
-        except RadwrightError as error:
-            self._fail(job, str(error))
-            ready = None
+            ready = self._loaded(job)
         except Exception:
-            logger.exception("study %s: an unforeseen error while its images were read", job.study_id)
-            self._fail(job, "its images could not be read: an unforeseen error, see the server's log")
-            ready = None
+            # Not even that it failed could be kept: it waits in the database, and is tried again.
+            logger.exception("study %s: an unforeseen error; it is tried again", job.study_id)
+            time.sleep(self.limits.poll_s)
         with self._changed:
             if ready is None:
                 self._in_flight.discard(job.study_id)
@@ -188,6 +185,22 @@ class Engine:
             else:
                 self._ready.append(ready)
             self._changed.notify_all()
+
+    def _loaded(self, job: Job) -> _Ready | None:
+        """The study with its images decoded; None where it failed, which is kept then."""
+        try:
+            views = self.writer.read(self.study_of(job.study_id))
+        except RadwrightError as error:
+            self._fail(job, str(error))
+            return None
+        except Exception:
+            logger.exception("study %s: an unforeseen error while its images were read", job.study_id)
+            self._fail(job, "its images could not be read: an unforeseen error, see the server's log")
+            return None
+        if isinstance(views, Skipped):
+            self._fail(job, views.reason)
+            return None
+        return _Ready(job, views)
 
     def _take(self) -> list[_Ready]:
         """The next batch; empty when nothing came within the poll."""
@@ -215,8 +228,7 @@ class Engine:
                 started = time.perf_counter()
                 made = self.writer.write(orders, self.observer.text)
                 self.observer.batch(len(orders), time.perf_counter() - started)
-                for study_id, outcome in made.items():
-                    self._keep(jobs[study_id], outcome)
+                self._keep([(jobs[study_id], outcome) for study_id, outcome in made.items()])
         except Exception:
             logger.exception("drafting: an unforeseen error in a batch of %d", len(orders))
             for order in orders:
@@ -228,16 +240,18 @@ class Engine:
                 self._woken = True
                 self._changed.notify_all()
 
-    def _keep(self, job: Job, outcome: Draft | Skipped) -> None:
-        if isinstance(outcome, Skipped):
-            self._fail(job, outcome.reason)
-            return
-        kept = self.room.studies.add_draft(job, outcome)
-        if kept is None:
-            logger.info("study %s: its draft came too late and is not kept", job.study_id)
-            return
-        logger.info("study %s: draft %d", job.study_id, kept.number)
-        self.observer.drafted(job.study_id, kept)
+    def _keep(self, made: Sequence[tuple[Job, Draft | Skipped]]) -> None:
+        drafts = [(job, outcome) for job, outcome in made if isinstance(outcome, Draft)]
+        for (job, _), kept in zip(drafts, self.room.studies.add_drafts(drafts), strict=True):
+            if kept is None:
+                logger.info("study %s: its draft came too late and is not kept", job.study_id)
+                self.observer.withdrawn(job.study_id)
+                continue
+            logger.info("study %s: draft %d", job.study_id, kept.number)
+            self.observer.drafted(job.study_id, kept)
+        for job, outcome in made:
+            if isinstance(outcome, Skipped):
+                self._fail(job, outcome.reason)
 
     def _fail(self, job: Job, reason: str) -> None:
         self.room.studies.fail(job, reason)

@@ -79,6 +79,11 @@ class Feed:
         self._counters.drafts.labels("failed").inc()
         self._publish(study_id, Ended(None, reason))
 
+    def withdrawn(self, study_id: str) -> None:
+        """See ``radwright.serving.engine.Observer``; a text of a draft that is none must not precede the next one's."""
+        with self._lock:
+            self._texts.pop(study_id, None)
+
     def batch(self, num_studies: int, seconds: float) -> None:
         """See ``radwright.serving.engine.Observer``."""
         self._counters.batch_size.observe(num_studies)

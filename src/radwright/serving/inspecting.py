@@ -7,17 +7,18 @@ drafts and its other clients stay. Between the processes go bytes in and plain v
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures import TimeoutError as OutOfTime
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from typing import Any
 
 from radwright.errors import MissingExtraError
 from radwright.imaging.dicom import import_libraries
-from radwright.serving.intake import Described, Limits, RefusalKind, RefusedImageError, describe_image
+from radwright.serving.intake import Described, Limits, RefusedImageError, describe_image
+from radwright.serving.records import ReadingImage, ReadingStudy
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class Inspector:
     def __init__(self, intake: Limits, limits: InspectionLimits) -> None:
         self._intake = intake
         self._limits = limits
-        self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
-        self._all: set[ProcessPoolExecutor] = set()
+        self._free: SimpleQueue[_Process] = SimpleQueue()
+        self._all: set[_Process] = set()
         self._lock = threading.Lock()
         self._is_closed = False
         for _ in range(limits.num_processes):
@@ -56,9 +57,11 @@ class Inspector:
     def start(self) -> None:
         """Start the processes, so that the first upload does not wait for them."""
         with self._lock:
-            waiting = [process.submit(_nothing) for process in self._all]
-        for future in waiting:
-            future.result()
+            starting = [*self._all]
+        for process in starting:
+            process.start()
+        for process in starting:
+            process.wait_ready()
 
     def describe(self, data: bytes, name: str) -> Described:
         """What an image is (``radwright.serving.intake.describe_image``).
@@ -67,65 +70,123 @@ class Inspector:
             RefusedImageError: it is none that can be read, or reading it costs too much.
             MissingExtraError: DICOM without the ``dicom`` extra.
         """
-        # The time limit is for looking: neither for waiting nor for a process to start.
         process = self._free.get()
         try:
-            process.submit(_nothing).result()
-            outcome = process.submit(_describe, data, name, self._intake).result(self._limits.seconds)
-        except OutOfTime:
+            told = process.look(data, name, self._limits.seconds)
+        except TimeoutError:
             process = self._instead(process)
             raise RefusedImageError(
                 f"{name}: could not be read within {self._limits.seconds:.0f} s; it is damaged or far too large",
                 "damaged",
             ) from None
-        except BrokenProcessPool:
+        except (EOFError, OSError):
             process = self._instead(process)
             raise RefusedImageError(
                 f"{name}: the decoder failed on it; it is damaged or needs too much memory", "damaged"
             ) from None
         finally:
             self._free.put(process)
-        if isinstance(outcome, Described):
-            return outcome
-        message, kind = outcome
-        raise MissingExtraError(message) if kind is None else RefusedImageError(message, kind)
+        if "kind" in told:
+            raise RefusedImageError(told["message"], told["kind"])
+        if "message" in told:
+            raise MissingExtraError(told["message"])
+        return Described(ReadingImage(**told["image"]), ReadingStudy(**told["study"]), tuple(told["notes"]))
 
     def close(self) -> None:
         """End the processes."""
         with self._lock:
             self._is_closed = True
-            for process in self._all:
-                process.shutdown(wait=False, cancel_futures=True)
+            ending = [*self._all]
+        for process in ending:
+            process.end()
 
-    def _new(self) -> ProcessPoolExecutor:
-        made = ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=_bound_memory, initargs=(self._limits.memory_mb,)
-        )
-        self._all.add(made)
+    def _new(self) -> _Process:
+        made = _Process(self._intake, self._limits.memory_mb)
+        with self._lock:
+            self._all.add(made)
         return made
 
-    def _instead(self, broken: ProcessPoolExecutor) -> ProcessPoolExecutor:
+    def _instead(self, broken: _Process) -> _Process:
         """Another process, already starting, in the place of one that hangs or is dead."""
-        for process in list((broken._processes or {}).values()):
-            with contextlib.suppress(OSError, ValueError):
-                process.kill()
-        broken.shutdown(wait=False, cancel_futures=True)
+        broken.end()
         with self._lock:
             self._all.discard(broken)
-            made = self._new()
-            if self._is_closed:
-                made.shutdown(wait=False)
-            else:
-                made.submit(_nothing)
+        made = self._new()
+        if not self._is_closed:
+            made.start()
         return made
 
 
-def _nothing() -> None:
-    """Work that takes no time."""
+class _Process:
+    """A process that looks at images, one after the other; not yet started.
+
+    Args:
+        intake: limits on what an image may be.
+        memory_mb: that it may ask for.
+    """
+
+    def __init__(self, intake: Limits, memory_mb: int) -> None:
+        context = get_context("spawn")
+        self._here, self._there = context.Pipe()
+        # A daemon: it must not outlive the server, and has no processes of its own.
+        self._process = context.Process(
+            target=_look_on, args=(self._there, intake, memory_mb), name="inspecting", daemon=True
+        )
+        self._is_ready = False
+
+    def start(self) -> None:
+        """Start it, unless that was done."""
+        if self._process.pid is None:
+            self._process.start()
+            self._there.close()
+
+    def wait_ready(self) -> None:
+        """Wait until it has started.
+
+        Raises:
+            EOFError: it died meanwhile.
+        """
+        self.start()
+        if not self._is_ready:
+            self._here.recv_bytes()
+            self._is_ready = True
+
+    def look(self, data: bytes, name: str, seconds: float) -> dict[str, Any]:
+        """What ``_describe`` tells of an image.
+
+        Raises:
+            TimeoutError: it took too long; starting the process does not count.
+            EOFError, OSError: the process died.
+        """
+        self.wait_ready()
+        self._here.send_bytes(name.encode("utf-8", "replace"))
+        self._here.send_bytes(data)
+        if not self._here.poll(seconds):
+            raise TimeoutError
+        # As JSON: a decoder that was taken over must not be able to send objects into the server.
+        told: dict[str, Any] = json.loads(self._here.recv_bytes())
+        return told
+
+    def end(self) -> None:
+        """Kill it: it holds nothing that could be lost."""
+        if self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
+        self._here.close()
+
+
+def _look_on(connection: Connection, intake: Limits, memory_mb: int) -> None:
+    """What the process does until the server closes its end."""
+    _bound_memory(memory_mb)
+    with contextlib.suppress(EOFError, OSError):
+        connection.send_bytes(b"ready")
+        while True:
+            name = connection.recv_bytes().decode()
+            connection.send_bytes(json.dumps(_describe(connection.recv_bytes(), name, intake)).encode())
 
 
 def _bound_memory(memory_mb: int) -> None:
-    """Once per process: the decoders are imported, then memory is bounded, and nobody's Ctrl-C ends it early."""
+    """The decoders are imported, then memory is bounded, and nobody's Ctrl-C ends the process early."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -139,15 +200,15 @@ def _bound_memory(memory_mb: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (own + memory_mb * 2**20,) * 2)
 
 
-def _describe(data: bytes, name: str, intake: Limits) -> Described | tuple[str, RefusalKind | None]:
-    # Errors as plain values: an exception of a decoder may not survive the way between processes.
+def _describe(data: bytes, name: str, intake: Limits) -> dict[str, Any]:
+    """An image as plain values, or the message and the kind of a refusal, or the message alone of a missing extra."""
     try:
-        return describe_image(data, name, intake)
+        return asdict(describe_image(data, name, intake))
     except MissingExtraError as error:
-        return str(error), None
+        return {"message": str(error)}
     except RefusedImageError as error:
-        return str(error), error.kind
+        return {"message": str(error), "kind": error.kind}
     except MemoryError:
-        return f"{name}: needs too much memory to be decoded", "damaged"
+        return {"message": f"{name}: needs too much memory to be decoded", "kind": "damaged"}
     except RecursionError:
-        return f"{name}: is nested too deeply", "damaged"
+        return {"message": f"{name}: is nested too deeply", "kind": "damaged"}

@@ -19,7 +19,7 @@ from radwright.serving.room import ReadingRoom
 LARGEST_SIDE_PX = 4096
 THUMBNAIL_PX = 256
 _NUM_THUMBNAILS = 2000
-_NUM_DECODING = 2
+NUM_DECODING = 2
 """Images decoded at once: each needs its pixels several times over in memory."""
 
 
@@ -44,7 +44,7 @@ class Pictures:
 
     def __init__(self, room: ReadingRoom) -> None:
         self._room = room
-        self._places = threading.BoundedSemaphore(_NUM_DECODING)
+        self._places = threading.BoundedSemaphore(NUM_DECODING)
         self._lock = threading.Lock()
         self._thumbnails: OrderedDict[str, bytes] = OrderedDict()
 
@@ -65,9 +65,8 @@ class Pictures:
         Raises:
             StoreError: its bytes are missing or were changed.
         """
-        with self._lock:
-            if (known := self._thumbnails.get(image.digest)) is not None:
-                return known
+        if (known := self.known_thumbnail(image)) is not None:
+            return known
         with self._places:
             gray = self._fitted(image, min(THUMBNAIL_PX, max(image.width, image.height)))
         shown = gray if gray.dtype == np.uint8 else (gray >> 8).astype(np.uint8)
@@ -78,6 +77,11 @@ class Pictures:
             while len(self._thumbnails) > _NUM_THUMBNAILS:
                 self._thumbnails.popitem(last=False)
         return stream.getvalue()
+
+    def known_thumbnail(self, image: ReadingImage) -> bytes | None:
+        """Its thumbnail, where one is at hand."""
+        with self._lock:
+            return self._thumbnails.get(image.digest)
 
     def _fitted(self, image: ReadingImage, side: int) -> Pixels:
         size = fit(image.width, image.height, side)

@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radwright.errors import ConfigError, require
 from radwright.serving.room import ReadingRoom
 from radwright.serving.settings import ServeConfig
+
+if TYPE_CHECKING:
+    from radwright.serving.server import Server
 
 GRACE_S = 30
 """How long requests that are being answered may take once the server is told to stop."""
@@ -81,7 +84,6 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
     for module in ("fastapi", "python_multipart", "prometheus_client"):
         require(module, extra="serve")
     uvicorn = require("uvicorn", extra="serve")
-    from radwright.serving.http.app import create_app
     from radwright.serving.server import Server, only_server
     from radwright.serving.writing import Writer
 
@@ -109,41 +111,45 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
         server = Server(room, writer, config, is_open=not has_tokens)
         for note in _notes(request, has_tokens=has_tokens, is_local=is_local):
             tell(note)
-        hosts = None if "*" in request.allow_hosts else (request.host, *request.allow_hosts)
         with _listening(request) as listener:
             scheme = "https" if request.certificate else "http"
             tell(f"{scheme}://{_shown(request.host)}:{listener.getsockname()[1]}/")
-
-            class Http(uvicorn.Server):  # type: ignore[misc, name-defined]
-                """Told to stop, it ends streams at once instead of waiting for their readers, and returns."""
-
-                @contextmanager
-                def capture_signals(self) -> Iterator[None]:
-                    numbers = (signal.SIGINT, signal.SIGTERM)
-                    before = {number: signal.signal(number, self.handle_exit) for number in numbers}
-                    try:
-                        yield
-                    finally:
-                        for number, handler in before.items():
-                            signal.signal(number, handler)
-
-                def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                    server.is_draining = True
-                    super().handle_exit(sig, frame)
-
-            http = Http(
-                uvicorn.Config(
-                    create_app(server, hosts=hosts),
-                    log_config=None,
-                    access_log=False,  # its lines hold queries, and these may name a patient; the guard has its own
-                    server_header=False,
-                    timeout_graceful_shutdown=GRACE_S,
-                    ssl_certfile=request.certificate,
-                    ssl_keyfile=request.key,
-                )
-            )
-            http.run(sockets=[listener])
+            _http(uvicorn, server, request).run(sockets=[listener])
         return not server.engine.is_alive
+
+
+def _http(uvicorn: Any, server: Server, request: ServeRequest) -> Any:
+    """The HTTP server. Told to stop, it ends streams at once instead of waiting for their readers, and returns."""
+    from radwright.serving.http.app import create_app
+
+    class Http(uvicorn.Server):  # type: ignore[misc]
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # Its own would raise the signal once more in the end, and what comes after would never be said.
+            numbers = (signal.SIGINT, signal.SIGTERM)
+            before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            server.is_draining = True
+            super().handle_exit(sig, frame)
+
+    hosts = None if "*" in request.allow_hosts else (request.host, *request.allow_hosts)
+    return Http(
+        uvicorn.Config(
+            create_app(server, hosts=hosts),
+            log_config=None,
+            access_log=False,  # its lines hold queries, and these may name a patient; the guard has its own
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_certfile=request.certificate,
+            ssl_keyfile=request.key,
+        )
+    )
 
 
 def _listening(request: ServeRequest) -> socket.socket:

@@ -16,7 +16,7 @@ from radwright.serving.explaining import EvidenceDesk
 from radwright.serving.feed import Feed
 from radwright.serving.inspecting import InspectionLimits, Inspector
 from radwright.serving.intake import Limits
-from radwright.serving.pictures import Pictures
+from radwright.serving.pictures import NUM_DECODING, Pictures
 from radwright.serving.room import ReadingRoom
 from radwright.serving.settings import ServeConfig
 from radwright.serving.studies import UnknownStudyError
@@ -72,6 +72,8 @@ class Server:
         self.looking = asyncio.Semaphore(2 * config.inspection_processes)
         """Uploads whose bytes are in memory at once."""
         self.pictures = Pictures(room)
+        self.decoding = asyncio.Semaphore(NUM_DECODING)
+        """Images that are decoded for the page; who waits for it holds no thread that others need."""
         self.desk = EvidenceDesk(
             self._explain, num_kept=config.evidence_kept, on_seconds=self.counters.evidence_seconds.observe
         )

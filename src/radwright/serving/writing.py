@@ -7,6 +7,7 @@ Shape legend: V views, S image side in pixels.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -39,6 +40,8 @@ from radwright.types import Assertions, Batch, ClueTelling, ImageInMemory, Repor
 
 MOST_CELLS = 48
 """Longest side of a map that is handed out, in cells; finer than any window that is hidden."""
+TELL_EVERY_S = 0.1
+"""Texts of a batch are told no oftener, in seconds."""
 OnText = Callable[[str, str], None]
 """Told a study's id and its text so far, which only grows."""
 
@@ -215,12 +218,17 @@ class Writer:
         with _told(self.explainer.checkpoint.model, self._forced(batch, [order.forced for order in orders])):
             texts: list[list[int]] = [[] for _ in orders]
             drafts: list[Hypothesis | None] = [None] * len(orders)
+            grown, told_at = set[int](), time.monotonic()
             for event in self.explainer.stream_tokens(batch):
                 texts[event.row] += event.token_ids
-                if event.token_ids:
-                    on_text(batch.study_ids[event.row], growing_text(tokenizer, texts[event.row]))
+                grown.add(event.row)
                 if event.hypothesis is not None:
                     drafts[event.row] = event.hypothesis
+                # Nobody reads faster; a small network writes a word in a millisecond, and telling costs more than that.
+                if time.monotonic() - told_at >= TELL_EVERY_S:
+                    for row in sorted(grown):
+                        on_text(batch.study_ids[row], growing_text(tokenizer, texts[row]))
+                    grown, told_at = set(), time.monotonic()
             whole = [draft for draft in drafts if draft is not None]
             return dict(zip(batch.study_ids, self._drafts(batch, orders, whole), strict=True))
 

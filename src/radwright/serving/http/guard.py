@@ -133,7 +133,7 @@ class Guard:
             return
         host = headers.get("host", "").lower()
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-        if name not in self._hosts:
+        if name not in self._hosts and not _is_address(name):
             # Else a page elsewhere could reach a server on this machine by a name of its own (DNS rebinding).
             raise RefusedError(400, "unknown_host", "this server is not called by that name; see --allow-host")
 

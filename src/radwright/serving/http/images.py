@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
+from fastapi.concurrency import run_in_threadpool
 
 from radwright.serving.explaining import BusyError
 from radwright.serving.http import wire
@@ -35,10 +36,11 @@ _KEPT = {"Cache-Control": "private, no-store"}
         },
     },
 )
-def get_pixels(server: ServerDep, study_id: Id, place: Place) -> Response:
+async def get_pixels(server: ServerDep, study_id: Id, place: Place) -> Response:
     """An image's gray pixels for a viewer, bright is dense, at full depth; at most 4096 a side."""
-    image = _image(server, study_id, place)
-    raw = server.pictures.pixels(image)
+    image = await run_in_threadpool(_image, server, study_id, place)
+    async with server.decoding:
+        raw = await run_in_threadpool(server.pictures.pixels, image)
     sizes = {"Width": raw.width, "Height": raw.height, "Bits": raw.bits}
     full = {"Full-Width": image.width, "Full-Height": image.height}
     headers = {f"X-{name}": str(value) for name, value in {**sizes, **full}.items()}
@@ -50,10 +52,14 @@ def get_pixels(server: ServerDep, study_id: Id, place: Place) -> Response:
     response_class=Response,
     responses={**failures(404), 200: {"description": "a PNG", "content": {"image/png": _BINARY}}},
 )
-def get_thumbnail(server: ServerDep, study_id: Id, place: Place) -> Response:
+async def get_thumbnail(server: ServerDep, study_id: Id, place: Place) -> Response:
     """An image as a small PNG."""
-    image = _image(server, study_id, place)
-    return Response(server.pictures.thumbnail(image), media_type="image/png", headers=_KEPT)
+    image = await run_in_threadpool(_image, server, study_id, place)
+    shown = server.pictures.known_thumbnail(image)
+    if shown is None:
+        async with server.decoding:
+            shown = await run_in_threadpool(server.pictures.thumbnail, image)
+    return Response(shown, media_type="image/png", headers=_KEPT)
 
 
 def _image(server: Server, study_id: str, place: int) -> ReadingImage:

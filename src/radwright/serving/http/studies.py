@@ -18,13 +18,14 @@ from radwright.serving.http.answers import draft_out, row_out, study_out
 from radwright.serving.http.common import Radiologist, ServerDep, UserDep, failures
 from radwright.serving.http.guard import RefusedError
 from radwright.serving.intake import Described, RefusedImageError, clean_text, one_study
-from radwright.serving.records import ReadingStudy, StudyState
+from radwright.serving.records import StudyState
 from radwright.serving.server import Server
 from radwright.serving.worklist import MOST_ROWS
 
 router = APIRouter(prefix="/v1", tags=["studies"])
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="a study's id")]
-_HEARTBEAT_S = 10.0
+_LOOK_AGAIN_S = 1.0
+"""How often a stream asks how many are ahead, whether its draft was withdrawn, and whether the server ends."""
 
 
 def _known(server: ServerDep, study_id: Id) -> str:
@@ -154,28 +155,23 @@ async def follow_study(server: ServerDep, study_id: KnownId) -> AsyncIterator[Se
     with server.feed.follow(study_id) as follower:
         told = None
         while not server.is_draining:
-            ahead, study = await run_in_threadpool(_progress, server, study_id)
-            if ahead is None and study.state != "receiving":
+            state, ahead = await run_in_threadpool(server.room.studies.progress, study_id)
+            if ahead is None and state != "receiving":
                 yield await run_in_threadpool(_outcome, server, study_id)
                 return
-            if told != (study.state, ahead):
-                told = (study.state, ahead)
-                yield ServerSentEvent(event="state", data={"state": study.state, "reason": "", "ahead": ahead or 0})
-            event = await follower.get(1.0)
+            if told != (state, ahead):
+                told = (state, ahead)
+                yield ServerSentEvent(event="state", data={"state": state, "reason": "", "ahead": ahead or 0})
+            event = await follower.get(_LOOK_AGAIN_S)
             while isinstance(event, Written):
                 yield ServerSentEvent(event="text", data={"text": event.text})
-                event = await follower.get(_HEARTBEAT_S)
+                event = await follower.get(_LOOK_AGAIN_S)
             if isinstance(event, Ended) and event.draft is not None:
                 yield ServerSentEvent(event="draft", data={"draft": draft_out(event.draft).model_dump()})
                 return
             if isinstance(event, Ended):
                 yield ServerSentEvent(event="failed", data={"reason": event.reason})
                 return
-
-
-def _progress(server: Server, study_id: str) -> tuple[int | None, ReadingStudy]:
-    """How many drafts are made before this study's (None: it waits for none), and the study."""
-    return server.room.studies.num_ahead(study_id), server.room.studies.study(study_id)
 
 
 def _outcome(server: Server, study_id: str) -> ServerSentEvent:
