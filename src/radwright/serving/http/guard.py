@@ -7,6 +7,7 @@ query, a body or a header: they may name a patient.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import time
@@ -207,6 +208,15 @@ def _tell(error: BaseException) -> None:
 
 def _too_large(most_bytes: int) -> str:
     return f"the request is larger than {most_bytes / 2**20:g} MiB"
+
+
+def _is_address(name: str) -> bool:
+    """Whether a host is named by its number: no name server can have pointed that somewhere else."""
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _headers(scope: Scope) -> dict[str, str]:
