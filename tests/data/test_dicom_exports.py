@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def write(folder: Path, files: dict[str, dict[str, Any] | bytes]) -> Path:
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else dicom(**content))
+        own = {"SOPInstanceUID": f"1.2.3.{zlib.crc32(name.encode())}"}
+        path.write_bytes(content if isinstance(content, bytes) else dicom(**{**own, **content}))
     return folder
 
 
@@ -160,3 +162,12 @@ def test_a_view_that_no_tag_states_is_looked_at(tmp_path: Path) -> None:
     }
     found = find_studies([write(tmp_path / "e", {**files, "d.dcm": dicom(RAMP)})])
     assert [study.views[0].position for study in found] == ["frontal", "frontal", "lateral", "unknown"]
+
+
+def test_an_image_exported_twice_is_read_once(tmp_path: Path) -> None:
+    twice = FIRST | {"SOPInstanceUID": "1.2.9"}
+    folder = write(tmp_path / "export", {"a": twice, "copy/of/a": twice, "b": FIRST})
+    studies = find_studies([folder])
+    assert [len(study.views) for study in studies] == [2]
+    [note] = studies[0].extra[NOTES]
+    assert "is the same image as" in note

@@ -10,8 +10,10 @@ import pytest
 
 from radwright.errors import ImageError
 from radwright.imaging.config import ImageConfig
+from radwright.imaging.decode import probe
 from radwright.imaging.dicom import read_dicom_header
 from radwright.imaging.dicom_tags import DicomHeader
+from radwright.imaging.pixels import image_pixels
 from radwright.imaging.tensor import image_tensor
 from tiny_dicom import dicom
 
@@ -118,3 +120,32 @@ def test_colour_is_refused_even_where_it_says_that_it_is_gray() -> None:
     data = dicom(three[:, :, 0].repeat(3, axis=1), stored=8, Columns=8, SamplesPerPixel=3, PlanarConfiguration=0)
     with pytest.raises(ImageError, match="colour"):
         image_tensor(data, ImageConfig(size_px=16), name="x")
+
+
+def test_raw_detector_values_are_refused() -> None:
+    data = dicom(Modality="DX", PresentationIntentType="FOR PROCESSING")
+    with pytest.raises(ImageError, match="PresentationIntentType is FOR PROCESSING"):
+        probe(data, name="x", max_pixels=10**6)
+    assert probe(dicom(PresentationIntentType="FOR PRESENTATION"), name="x", max_pixels=10**6).width == 32
+
+
+@pytest.mark.parametrize(
+    ("tags", "height"),
+    [
+        ({"PixelAspectRatio": [2, 1]}, 64),
+        ({"PixelAspectRatio": [1, 2]}, 16),
+        ({"PixelAspectRatio": [1, 0]}, 32),
+        ({"PixelAspectRatio": [1000, 1]}, 32),
+        ({"ImagerPixelSpacing": [0.3, 0.2]}, 48),
+        ({"ImagerPixelSpacing": [0.2, 0.2], "PixelSpacing": [0.4, 0.2]}, 32),
+        ({"PixelAspectRatio": [1, 1], "PixelSpacing": [0.4, 0.2]}, 32),
+        ({}, 32),
+    ],
+)
+def test_pixels_that_are_no_squares_keep_the_shape_of_the_chest(tags: dict[str, Any], height: int) -> None:
+    data = dicom(**tags)
+    encoded = probe(data, name="x", max_pixels=10**6)
+    assert (encoded.width, encoded.height) == (32, height)
+    square = image_pixels(data, ImageConfig(size_px=32), name="x")
+    shown = np.flatnonzero(square.any(axis=0)), np.flatnonzero(square.any(axis=1))
+    assert len(shown[1]) / len(shown[0]) == pytest.approx(height / 32, rel=0.1)

@@ -13,7 +13,7 @@ from PIL import Image
 from radwright.errors import StudyError
 from radwright.serving import intake
 from radwright.serving.intake import Limits, RefusedImageError, clean_name, clean_text, describe_image, one_study
-from tiny_dicom import dicom
+from tiny_dicom import RAMP, dicom
 
 UIDS = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.1", "SOPInstanceUID": "1.2.1.1"}
 
@@ -151,3 +151,15 @@ def test_many_pixels_in_few_bytes_are_refused_before_they_are_decoded(monkeypatc
     with pytest.raises(RefusedImageError, match="so few hold no radiograph") as refused:
         describe_image(png(pixels), "view.png")
     assert refused.value.kind == "unfit"
+
+
+def test_an_image_sent_twice_counts_once() -> None:
+    first, second = (dicom(StudyInstanceUID="1.2", SOPInstanceUID=f"1.2.{place}") for place in (1, 2))
+    images = one_study([describe_image(data, "sent") for data in (first, second, first)], origin="upload")[1]
+    assert [(each.place, each.sop_instance_uid) for each in images] == [(0, "1.2.1"), (1, "1.2.2")]
+
+
+def test_two_images_of_one_uid_are_refused() -> None:
+    sent = [describe_image(dicom(RAMP + bump, SOPInstanceUID="1.2.1"), f"{bump}.dcm") for bump in (0, 1)]
+    with pytest.raises(StudyError, match=r"0\.dcm and 1\.dcm are different images of one SOPInstanceUID"):
+        one_study(sent, origin="upload")

@@ -228,9 +228,24 @@ def _ids_of_dicom(files: Sequence[_File]) -> dict[str, str]:
 
 def _study(study_id: str, files: Sequence[_File]) -> Study:
     """One study of some files; of several, those that are no chest radiographs are left out where others are."""
-    fit = [file for file in files if not file.refusal] or list(files)
-    notes = [*_left_out([file for file in files if file not in fit]), *_burned_in(fit)]
+    once, again = _apart(files)
+    fit = [file for file in once if not file.refusal] or once
+    notes = [*_left_out([file for file in once if file not in fit]), *again, *_burned_in(fit)]
     return Study(study_id, tuple(file.view for file in fit), extra={NOTES: notes} if notes else {})
+
+
+def _apart(files: Sequence[_File]) -> tuple[list[_File], list[str]]:
+    """The first file of every image (SOPInstanceUID), and notes of the others."""
+    first: dict[str, _File] = {}
+    once, notes = list[_File](), list[str]()
+    for file in files:
+        uid = file.header.image_uid if file.header else ""
+        if uid and uid in first:
+            notes.append(f"{file.image.name}: is the same image as {first[uid].image.name} (SOPInstanceUID), read once")
+            continue
+        once.append(file)
+        first[uid] = file
+    return once, notes
 
 
 def _left_out(files: Sequence[_File]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from radwright.errors import ImageError, RadwrightError, require
 from radwright.imaging.decode import Pixels
-from radwright.imaging.dicom_tags import DicomHeader, header_of, texts_of
+from radwright.imaging.dicom_tags import DicomHeader, header_of, pixel_aspect, texts_of
 
 # What pydicom finds odd in a header is either met here or does not matter; a job over many files would drown in it.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
@@ -43,7 +43,7 @@ def import_libraries() -> None:
 
 
 def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
-    """(width, height) of a DICOM image, from its header.
+    """(width, height) of a DICOM image, from its header: of the shape it has with square pixels.
 
     Raises:
         ImageError: damaged, without pixels, colour, several frames, or by its tags no chest radiograph.
@@ -66,7 +66,8 @@ def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
     width, height = _number(dataset, "Columns", 0), _number(dataset, "Rows", 0)
     if not (width and height):
         raise ImageError(f"{name}: has no image in it (no Rows and Columns)")
-    return int(width), int(height)
+    aspect = pixel_aspect(dataset)
+    return int(width), int(height) if aspect == 1 else max(1, round(height * aspect))
 
 
 def decode_dicom(data: bytes, *, name: str) -> Pixels:

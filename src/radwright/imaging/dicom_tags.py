@@ -47,6 +47,8 @@ _MODALITY_NAMES = {
     "IO": "an intra-oral dental radiograph",
     "RTIMAGE": "a radiotherapy image",
 }
+_FLATTEST = 0.1
+"""Pixels flatter than that are a mistake in the tags."""
 _CHEST = re.compile(
     r"CHEST|THORA[XC](?!IC *SPINE)|TORAX|TORACE|\bLUNG|\bPULMO|\bCXR\b|\bRIBS?\b|RIBCAGE|\bSTERN|\bHEART"
 )
@@ -65,6 +67,7 @@ class DicomHeader:
 
     Attributes:
         study_uid: StudyInstanceUID; empty where it is missing.
+        image_uid: SOPInstanceUID; empty where it is missing.
         position: frontal or lateral by the tags; unknown where they do not say.
         facts: ``sex``, ``age``, ``scanner`` and ``burned_in`` (only ``YES``), each only where it is there.
         no_image: what the object is where it is none of an image (a report, a DICOMDIR ...); else empty.
@@ -72,6 +75,7 @@ class DicomHeader:
     """
 
     study_uid: str = ""
+    image_uid: str = ""
     position: ViewPosition = "unknown"
     facts: dict[str, str] = field(default_factory=dict)
     no_image: str = ""
@@ -88,6 +92,7 @@ def header_of(dataset: Any) -> DicomHeader:
     no_image = _no_image(dataset)
     return DicomHeader(
         study_uid=_text(dataset, "StudyInstanceUID"),
+        image_uid=_text(dataset, "SOPInstanceUID"),
         position=_position(dataset),
         facts=_facts(dataset),
         no_image=no_image,
@@ -179,7 +184,24 @@ def _refusal(dataset: Any) -> str:
     if not known and sop_class.startswith(_STORAGE) and sop_class not in _RADIOGRAPH_CLASSES:
         named = getattr(dataset.get("SOPClassUID"), "name", sop_class)
         return f"is no plain radiograph: its SOP class is {named}; leave it out"
+    if _text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING":
+        return (
+            "holds the detector's raw values (PresentationIntentType is FOR PROCESSING), which nobody reads; give the "
+            "image FOR PRESENTATION"
+        )
     return _other_part(dataset)
+
+
+def pixel_aspect(dataset: Any) -> float:
+    """How much taller than wide a pixel is (PixelAspectRatio, else the spacings); 1 where nothing sensible says."""
+    for keyword in ("PixelAspectRatio", "ImagerPixelSpacing", "PixelSpacing"):
+        try:
+            down, across = (float(part) for part in _text(dataset, keyword).split())
+        except ValueError:
+            continue
+        if across > 0 and _FLATTEST <= down / across <= 1 / _FLATTEST:
+            return down / across
+    return 1.0
 
 
 def _other_part(dataset: Any) -> str:

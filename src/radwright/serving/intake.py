@@ -160,24 +160,30 @@ def describe_image(data: bytes, name: str, limits: Limits | None = None) -> Desc
 
 
 def one_study(described: Sequence[Described], *, origin: Origin) -> tuple[ReadingStudy, tuple[ReadingImage, ...]]:
-    """The study that some images make up, and the images in order.
+    """The study that some images make up, and the images in order, each once.
 
     A fact is taken from the first image that knows it.
 
     Raises:
-        StudyError: they are of different studies or patients, by their tags.
+        StudyError: they are of different studies or patients by their tags, or two different ones have one UID.
     """
     for field, what in (("study_uid", "studies (StudyInstanceUID)"), ("patient_id", "patients (PatientID)")):
         if len({getattr(each.study, field) for each in described} - {""}) > 1:
             raise StudyError(
                 f"{described[0].image.name} and the images with it are of different {what}; send each study by itself"
             )
+    images = {each.image.digest: each.image for each in reversed(described)}
+    uids = [image.sop_instance_uid for image in images.values() if image.sop_instance_uid]
+    if twice := next((uid for uid in uids if uids.count(uid) > 1), None):
+        names = [image.name for image in images.values() if image.sop_instance_uid == twice]
+        raise StudyError(f"{names[-1]} and {names[0]} are different images of one SOPInstanceUID; send the right one")
     known: dict[str, Any] = {
         field: next((value for each in described if (value := getattr(each.study, field))), "")
         for field in ("study_uid", *_FACTS)
     }
     merged = ReadingStudy("", "receiving", "", "", origin=origin, **known)
-    return merged, tuple(replace(each.image, place=place) for place, each in enumerate(described))
+    ordered = [images[digest] for digest in dict.fromkeys(each.image.digest for each in described)]
+    return merged, tuple(replace(image, place=place) for place, image in enumerate(ordered))
 
 
 def clean_text(text: str, *, at_most: int = MAX_TEXT) -> str:
