@@ -99,7 +99,7 @@ def _as_dicom(png: bytes) -> bytes:
     from tiny_dicom import dicom
 
     pixels = np.asarray(Image.open(io.BytesIO(png))).astype(np.uint16) * 16
-    return dicom(pixels, stored=12, StudyInstanceUID="1.2.000000000", SOPInstanceUID="1.3.000000000")
+    return dicom(pixels, stored=12, StudyInstanceUID="1.2.900000000", SOPInstanceUID="1.3.900000000")
 
 
 def renewed(view: bytes, number: int, study: int) -> bytes:
@@ -107,8 +107,8 @@ def renewed(view: bytes, number: int, study: int) -> bytes:
     if view.startswith(b"\x89PNG"):
         told = b"tEXtComment\0%012d" % number
         return view[:33] + struct.pack(">I", len(told) - 4) + told + struct.pack(">I", zlib.crc32(told)) + view[33:]
-    view = view.replace(b"1.2.000000000", b"1.2.1%08d" % study)
-    return view.replace(b"1.3.000000000", b"1.3.1%08d" % number)
+    view = view.replace(b"1.2.900000000", b"1.2.1%08d" % study)
+    return view.replace(b"1.3.900000000", b"1.3.1%08d" % number)
 
 
 def form(views: tuple[bytes, ...], study: int, suffix: str) -> bytes:

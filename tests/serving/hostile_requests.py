@@ -178,7 +178,7 @@ def json_cases() -> Iterator[Case]:
         "not a number": b'{"text": "a", "based_on": NaN}',
         "lone surrogate": b'{"text": "\\ud800", "based_on": 1}',
         "2 MB": json.dumps({"text": "a" * 2_000_000, "based_on": 1}).encode(),
-        "100,000 unknown keys": json.dumps({f"k{n}": n for n in range(60_000)}).encode(),
+        "60,000 unknown keys": json.dumps({f"k{n}": n for n in range(60_000)}).encode(),
         "a list": b"[]",
         "null": b"null",
         "nothing": b"",

@@ -24,7 +24,6 @@ from radwright.serving.counters import Counters
 from radwright.serving.engine import Engine, EngineLimits
 from radwright.serving.feed import Ended, Feed, Written
 from radwright.serving.room import ReadingRoom
-from radwright.serving.running import _drain_on_signal
 from radwright.serving.writing import Order, Writer
 from radwright.text.words import WordTokenizer
 from radwright.types import ImageInMemory, Study, View
@@ -147,18 +146,15 @@ def test_a_follower_is_told_the_longest_text_and_then_the_end(room: ReadingRoom)
 
 
 def test_streams_end_when_the_server_is_told_to_stop(tmp_path: Path) -> None:
-    writer, signals = FakeWriter(), list[Any]()
+    writer = FakeWriter()
     writer.gate.clear()
     server = make_server(tmp_path, writer=writer)
-    http = SimpleNamespace(handle_exit=lambda *given: signals.append(given))
-    _drain_on_signal(http, server)
     with client_of(server) as client:
         study_id = upload(client).json()["study"]["id"]
-        http.handle_exit(15, None)
+        server.is_draining = True
         assert {kind for kind, _ in events(client, study_id)} <= {"state"}
         assert upload(client).status_code == 503
         writer.gate.set()
-    assert signals == [(15, None)]
 
 
 @pytest.fixture(scope="module")
