@@ -143,7 +143,7 @@ def test_an_export_without_an_image_says_what_it_holds(tmp_path: Path) -> None:
 def test_a_damaged_file_is_kept_for_whoever_loads_it(tmp_path: Path) -> None:
     data = dicom(**FIRST)
     folder = write(tmp_path / "e", {"s/cut": data[:180], "s/whole": data, "s/no.dcm": b"text", "s/none": b""})
-    (folder / "t.dcm").write_bytes(data)
+    (folder / "t.dcm").write_bytes(dicom(**FIRST, SOPInstanceUID="1.2.4"))
     assert {study.study_id: len(study.views) for study in find_studies([folder])} == {"s": 2, "1.2.840.1": 2}
 
 

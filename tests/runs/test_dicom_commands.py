@@ -74,7 +74,7 @@ def export(images: dict[str, Any], tmp_path: Path) -> Path:
     files = {
         "DICOMDIR": dicom(SOPClassUID="1.2.840.10008.1.3.10"),
         "DICOM/A/S1/I1": dicom(images["frontal"], stored=8, ViewPosition="PA", BurnedInAnnotation="YES", **one),
-        "DICOM/A/S2/I1": dicom(images["lateral"], stored=8, ViewPosition="LL", **one),
+        "DICOM/A/S2/I1": dicom(images["lateral"], stored=8, ViewPosition="LL", SOPInstanceUID="1.2.4", **one),
         "DICOM/B/S1/I1": dicom(stored=12, StudyInstanceUID="1.2.2", Modality="DX", BodyPartExamined="HAND"),
     }
     for name, data in files.items():

@@ -249,9 +249,9 @@ def test_an_image_that_is_here_already_or_stands_twice_is_refused_and_no_byte_is
     first, other = dicom(StudyInstanceUID="1.2"), dicom(StudyInstanceUID="1.2", PatientComments="another file")
     assert upload(client, first).status_code == 201
     twice = dicom(SOPInstanceUID="1.9"), dicom(SOPInstanceUID="1.9", PatientComments="another file")
-    for images in ((other,), twice):
+    for images, refusal in (((other,), (409, "conflict")), (twice, (422, "invalid"))):
         answer = upload(client, *images)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+        assert (answer.status_code, answer.json()["error"]["code"]) == refusal
     assert kept() == 1
 
 

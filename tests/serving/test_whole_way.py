@@ -38,11 +38,15 @@ class SlowWriter(Writer):
     """Writes as fast as a person can watch."""
 
     def write(self, orders: Any, on_text: OnText) -> Any:
-        def slowly(study_id: str, text: str) -> None:
-            on_text(study_id, text)
-            time.sleep(PACE_S)
+        words = self.explainer.stream_tokens
 
-        return super().write(orders, slowly)
+        def slowly(batch: Any) -> Iterator[Any]:
+            for event in words(batch):
+                yield event
+                time.sleep(PACE_S)
+
+        self.explainer.stream_tokens = slowly  # type: ignore[method-assign]
+        return super().write(orders, on_text)
 
 
 @pytest.fixture(scope="module")

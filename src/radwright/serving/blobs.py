@@ -39,9 +39,8 @@ class Blobs:
         if path.is_file():
             return digest
         with output_errors(path):
-            if not path.parent.is_dir():
-                path.parent.mkdir(exist_ok=True)
-                sync(self.folder)
+            is_new = not path.parent.is_dir()
+            path.parent.mkdir(exist_ok=True)
             # A name of its own: two processes may receive the same image at once.
             number, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
             try:
@@ -55,6 +54,8 @@ class Blobs:
                     Path(name).unlink()
                 raise
             sync(path.parent)
+            if is_new:
+                sync(self.folder)
         return digest
 
     def get(self, digest: str) -> bytes:
