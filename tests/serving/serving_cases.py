@@ -1,4 +1,4 @@
-"""A server of the reading room for tests: the real application over a writer that needs no network."""
+"""A server of the reading room for tests: the real application over a drafter that needs no network."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from radwright.data.loading import LoadedStudy, LoadingConfig, load_study
 from radwright.errors import StudyError
 from radwright.evidence.clue_effect import ClueEffect
 from radwright.imaging.config import ImageConfig
+from radwright.serving.drafting import FoundEvidence, MapOnImage, OnText, Order
 from radwright.serving.http.app import create_app
 from radwright.serving.inspecting import Inspector
 from radwright.serving.intake import Described, Limits, describe_image
@@ -26,13 +27,12 @@ from radwright.serving.records import Draft, ReadingImage
 from radwright.serving.room import ReadingRoom
 from radwright.serving.server import Server
 from radwright.serving.settings import ServeConfig
-from radwright.serving.writing import FoundEvidence, MapOnImage, OnText, Order
 from radwright.types import Skipped, Study
 
 TEXT = "There is a left pleural effusion. The heart is normal."
 
 
-class FakeWriter:
+class FakeDrafter:
     """Reads images as a network would, and always writes the same.
 
     Args:
@@ -108,11 +108,11 @@ class InspectorHere(Inspector):
 
 
 def make_server(
-    folder: Path, *, writer: Any = None, is_open: bool = True, inspector: Inspector | None = None, **settings: Any
+    folder: Path, *, drafter: Any = None, is_open: bool = True, inspector: Inspector | None = None, **settings: Any
 ) -> Server:
     config = ServeConfig.parse({"inspection_processes": 1, "batch_wait_ms": 1, **settings}, where="serve")
     inspector = inspector or InspectorHere(Limits(max_pixels=config.max_pixels))
-    return Server(ReadingRoom(folder), writer or FakeWriter(), config, is_open=is_open, inspector=inspector)
+    return Server(ReadingRoom(folder), drafter or FakeDrafter(), config, is_open=is_open, inspector=inspector)
 
 
 @contextmanager

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 import torch
 from room_cases import draft, image, job_of, study
-from serving_cases import FakeWriter, client_of, events, make_server, png, upload
+from serving_cases import FakeDrafter, client_of, events, make_server, png, upload
 
 from radwright.decoding.config import DecodingConfig, Greedy
 from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
-from radwright.serving import writing
+from radwright.serving import drafting
 from radwright.serving.counters import Counters
+from radwright.serving.drafting import Drafter, Order
 from radwright.serving.engine import Engine, EngineLimits
 from radwright.serving.feed import Ended, Feed, Written
 from radwright.serving.room import ReadingRoom
-from radwright.serving.writing import Order, Writer
 from radwright.text.words import WordTokenizer
 from radwright.types import ImageInMemory, Study, View
 
@@ -50,8 +50,8 @@ def until(is_so: Callable[[], bool]) -> None:
     raise AssertionError("it never came to be so")
 
 
-def engine_of(room: ReadingRoom, writer: Any = None) -> Engine:
-    return Engine(room, writer or FakeWriter(), Feed(Counters(room)), LIMITS)
+def engine_of(room: ReadingRoom, drafter: Any = None) -> Engine:
+    return Engine(room, drafter or FakeDrafter(), Feed(Counters(room)), LIMITS)
 
 
 def test_a_failure_that_cannot_be_kept_is_tried_again(room: ReadingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_a_failure_that_cannot_be_kept_is_tried_again(room: ReadingRoom, monkeyp
 
 
 def test_the_drafts_of_a_batch_are_kept_at_once(room: ReadingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer, kept = FakeWriter(), list[int]()
+    drafter, kept = FakeDrafter(), list[int]()
     ids = [waiting(room, seed=seed) for seed in range(4)]
     add_drafts = room.studies.add_drafts
 
@@ -83,11 +83,11 @@ def test_the_drafts_of_a_batch_are_kept_at_once(room: ReadingRoom, monkeypatch: 
         return add_drafts(made)
 
     monkeypatch.setattr(room.studies, "add_drafts", counted)
-    engine = engine_of(room, writer)
+    engine = engine_of(room, drafter)
     engine.start()
     until(lambda: all(room.studies.study(each).state == "drafted" for each in ids))
     assert engine.stop()
-    assert sorted(kept) == sorted(len(batch) for batch in writer.batches)
+    assert sorted(kept) == sorted(len(batch) for batch in drafter.batches)
 
 
 def test_drafts_of_a_batch_are_kept_all_or_none(room: ReadingRoom) -> None:
@@ -105,9 +105,9 @@ def test_drafts_of_a_batch_are_kept_all_or_none(room: ReadingRoom) -> None:
 
 
 def test_the_text_of_a_draft_that_nobody_wants_any_more_does_not_precede_the_next(room: ReadingRoom) -> None:
-    writer, feed = FakeWriter(), Feed(Counters(room))
+    drafter, feed = FakeDrafter(), Feed(Counters(room))
     study_id, written = waiting(room), threading.Event()
-    write = writer.write
+    write = drafter.write
 
     def late(orders: Any, on_text: Any) -> Any:
         made = write(orders, on_text)
@@ -116,8 +116,8 @@ def test_the_text_of_a_draft_that_nobody_wants_any_more_does_not_precede_the_nex
         written.set()
         return made
 
-    writer.write = late  # type: ignore[method-assign]
-    engine = Engine(room, writer, feed, LIMITS)
+    drafter.write = late  # type: ignore[method-assign]
+    engine = Engine(room, drafter, feed, LIMITS)
     engine.start()
     assert written.wait(30)
     assert engine.stop()
@@ -146,19 +146,19 @@ def test_a_follower_is_told_the_longest_text_and_then_the_end(room: ReadingRoom)
 
 
 def test_streams_end_when_the_server_is_told_to_stop(tmp_path: Path) -> None:
-    writer = FakeWriter()
-    writer.gate.clear()
-    server = make_server(tmp_path, writer=writer)
+    drafter = FakeDrafter()
+    drafter.gate.clear()
+    server = make_server(tmp_path, drafter=drafter)
     with client_of(server) as client:
         study_id = upload(client).json()["study"]["id"]
         server.is_draining = True
         assert {kind for kind, _ in events(client, study_id)} <= {"state"}
         assert upload(client).status_code == 503
-        writer.gate.set()
+        drafter.gate.set()
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Writer:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Drafter:
     backbone = {"name": "resnet", "depth": 18, "width": 4, "num_stages": 2}
     layers = {"num_encoder_layers": 1, "num_decoder_layers": 1, "num_local_per_head": 1}
     model = {"backbone": backbone, "dim": 16, "num_heads": 4, "hidden_dim": 16, "linguistic_hidden_dim": 16, **layers}
@@ -173,14 +173,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Writer:
     path = tmp_path_factory.mktemp("run") / "best"
     torch.manual_seed(0)
     save_checkpoint(path, config, build_model("vlci", model, words, config.image), words, {})
-    return Writer.open(path, device="cpu")
+    return Drafter.open(path, device="cpu")
 
 
 @pytest.mark.parametrize("every_s", [0.0, 3600.0])
 def test_texts_are_told_as_often_as_they_can_be_read_and_grow_into_the_draft(
-    tiny: Writer, monkeypatch: pytest.MonkeyPatch, every_s: float
+    tiny: Drafter, monkeypatch: pytest.MonkeyPatch, every_s: float
 ) -> None:
-    monkeypatch.setattr(writing, "TELL_EVERY_S", every_s)
+    monkeypatch.setattr(drafting, "TELL_EVERY_S", every_s)
     views = [tiny.read(Study(f"s{n}", (View(ImageInMemory("x", png(seed=n))),))) for n in range(3)]
     told: dict[str, list[str]] = {f"s{n}": [] for n in range(3)}
     made = tiny.write([Order(each, {}) for each in views], lambda name, text: told[name].append(text))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from room_cases import image, study
-from serving_cases import TEXT, FakeWriter, client_of, events, make_server, png, upload
+from serving_cases import TEXT, FakeDrafter, client_of, events, make_server, png, upload
 
 from radwright.serving import audit
 from radwright.serving.engine import as_study
@@ -161,12 +161,12 @@ def test_a_request_sent_twice_makes_one_study(client: TestClient) -> None:
 
 
 def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
-    writer = FakeWriter()
-    writer.gate.clear()
-    with client_of(make_server(tmp_path, writer=writer, max_waiting=2)) as client:
+    drafter = FakeDrafter()
+    drafter.gate.clear()
+    with client_of(make_server(tmp_path, drafter=drafter, max_waiting=2)) as client:
         codes = [upload(client).status_code for _ in range(4)]
         answer = upload(client)
-        writer.gate.set()
+        drafter.gate.set()
         assert codes == [201, 201, 429, 429]
         assert answer.headers["retry-after"] == "5"
         assert answer.json()["error"]["code"] == "queue_full"
@@ -175,38 +175,38 @@ def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
 
 
 def test_studies_that_wait_are_drafted_together(tmp_path: Path) -> None:
-    writer = FakeWriter()
-    writer.gate.clear()
-    with client_of(make_server(tmp_path, writer=writer, max_batch=4)) as client:
+    drafter = FakeDrafter()
+    drafter.gate.clear()
+    with client_of(make_server(tmp_path, drafter=drafter, max_batch=4)) as client:
         ids = [upload(client).json()["study"]["id"] for _ in range(7)]
-        writer.gate.set()
+        drafter.gate.set()
         for study_id in ids:
             assert events(client, study_id)[-1][0] == "draft"
-    assert sorted(name for batch in writer.batches for name in batch) == sorted(ids)
-    assert max(len(batch) for batch in writer.batches) == 4
+    assert sorted(name for batch in drafter.batches for name in batch) == sorted(ids)
+    assert max(len(batch) for batch in drafter.batches) == 4
 
 
 def test_a_draft_that_comes_too_late_to_be_of_use_is_given_up(tmp_path: Path) -> None:
-    writer = FakeWriter()
-    writer.gate.clear()
-    with client_of(make_server(tmp_path, writer=writer, max_batch=1, draft_deadline_s=0.5)) as client:
+    drafter = FakeDrafter()
+    drafter.gate.clear()
+    with client_of(make_server(tmp_path, drafter=drafter, max_batch=1, draft_deadline_s=0.5)) as client:
         ids = [upload(client).json()["study"]["id"] for _ in range(2)]
         time.sleep(0.8)
-        writer.gate.set()
+        drafter.gate.set()
         kinds = [events(client, study_id)[-1] for study_id in ids]
     assert kinds[0][0] == "draft"
     assert kinds[1] == ("failed", {"reason": "no draft within its time limit: the server was busy; ask again"})
 
 
 def test_what_waits_when_the_server_stops_is_drafted_by_the_next(tmp_path: Path) -> None:
-    writer = FakeWriter()
-    writer.gate.clear()
-    first = make_server(tmp_path, writer=writer, max_batch=1)
+    drafter = FakeDrafter()
+    drafter.gate.clear()
+    first = make_server(tmp_path, drafter=drafter, max_batch=1)
     with client_of(first) as client:
         ids = [upload(client).json()["study"]["id"] for _ in range(3)]
-        assert writer.entered.wait(30)
+        assert drafter.entered.wait(30)
         first.engine._stopping = True
-        writer.gate.set()
+        drafter.gate.set()
     assert first.room.studies.num_waiting() == 2
     with client_of(make_server(tmp_path)) as client:
         assert [events(client, study_id)[-1][0] for study_id in ids] == ["draft"] * 3
@@ -406,14 +406,14 @@ def test_metrics_count_what_happened(client: TestClient) -> None:
 
 
 def test_an_unforeseen_fault_of_the_network_fails_its_studies_and_no_others(tmp_path: Path) -> None:
-    class Faulty(FakeWriter):
+    class Faulty(FakeDrafter):
         def write(self, orders: Any, on_text: Any) -> Any:
             if len(self.batches) == 0:
                 self.batches.append(())
                 raise RuntimeError("out of memory")
             return super().write(orders, on_text)
 
-    with client_of(make_server(tmp_path, writer=Faulty())) as client:
+    with client_of(make_server(tmp_path, drafter=Faulty())) as client:
         first = upload(client).json()["study"]["id"]
         assert events(client, first)[-1][0] == "failed"
         assert client.get(f"/v1/studies/{first}").json()["study"]["state"] == "failed"

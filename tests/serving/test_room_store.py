@@ -11,8 +11,8 @@ from room_cases import draft, drafted, image, job_of, study, uploaded
 
 from radwright.errors import ConfigError, OutputError, StoreError
 from radwright.serving import audit
+from radwright.serving.refusals import ConflictError, QueueFullError, UnknownStudyError
 from radwright.serving.room import ReadingRoom
-from radwright.serving.studies import ConflictError, QueueFullError, UnknownStudyError
 
 
 @pytest.fixture

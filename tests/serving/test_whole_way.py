@@ -25,16 +25,16 @@ from serving_cases import make_server
 from trained import known_studies, trained_checkpoint
 
 from radwright.serving import audit
+from radwright.serving.drafting import Drafter, OnText
 from radwright.serving.http.app import create_app
 from radwright.serving.server import Server
-from radwright.serving.writing import OnText, Writer
 from tiny_dicom import dicom
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 PACE_S = 0.03
 
 
-class SlowWriter(Writer):
+class SlowDrafter(Drafter):
     """Writes as fast as a person can watch."""
 
     def write(self, orders: Any, on_text: OnText) -> Any:
@@ -113,8 +113,8 @@ def exported(reader: Reader, kind: str) -> bytes:
 
 def test_from_dicom_to_a_signed_structured_report(browser: Any, checkpoint: Path, tmp_path: Path) -> None:
     known = known_studies()[0]
-    writer = SlowWriter.open(checkpoint, device="cpu", threads=1, windows_per_side=4)
-    server = make_server(tmp_path / "room", writer=writer, organization="Phantom hospital")
+    drafter = SlowDrafter.open(checkpoint, device="cpu", threads=1, windows_per_side=4)
+    server = make_server(tmp_path / "room", drafter=drafter, organization="Phantom hospital")
     files = [
         {"name": f"view{place}.dcm", "mimeType": "application/dicom", "buffer": as_dicom(place, view)}
         for place, view in enumerate(known.views)

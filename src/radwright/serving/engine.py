@@ -18,18 +18,18 @@ from typing import Any, Protocol
 from radwright.data.loading import LoadedStudy
 from radwright.errors import RadwrightError
 from radwright.serving.database import now
+from radwright.serving.drafting import OnText, Order
 from radwright.serving.names import names_in
 from radwright.serving.records import Draft, ReadingImage, ReadingStudy
 from radwright.serving.room import ReadingRoom
 from radwright.serving.studies import Job
-from radwright.serving.writing import OnText, Order
 from radwright.types import ImageInMemory, Skipped, Study, View
 
 logger = logging.getLogger(__name__)
 
 
 class Drafts(Protocol):
-    """What the engine needs of ``radwright.serving.writing.Writer``."""
+    """What the engine needs of ``radwright.serving.drafting.Drafter``."""
 
     def read(self, study: Study) -> LoadedStudy | Skipped:
         """Decode a study's images; any thread may call this."""
@@ -95,14 +95,14 @@ class Engine:
 
     Args:
         room: its own; no other engine may work on it at the same time (the server holds a lock on the folder).
-        writer: the network.
+        drafter: the network.
         observer: told what happens.
         limits: of batches.
     """
 
-    def __init__(self, room: ReadingRoom, writer: Drafts, observer: Observer, limits: EngineLimits) -> None:
+    def __init__(self, room: ReadingRoom, drafter: Drafts, observer: Observer, limits: EngineLimits) -> None:
         self.room = room
-        self.writer = writer
+        self.drafter = drafter
         self.observer = observer
         self.limits = limits
         self._changed = threading.Condition()
@@ -189,7 +189,7 @@ class Engine:
     def _loaded(self, job: Job) -> _Ready | None:
         """The study with its images decoded; None where it failed, which is kept then."""
         try:
-            views = self.writer.read(self.study_of(job.study_id))
+            views = self.drafter.read(self.study_of(job.study_id))
         except RadwrightError as error:
             self._fail(job, str(error))
             return None
@@ -226,7 +226,7 @@ class Engine:
         try:
             if orders:
                 started = time.perf_counter()
-                made = self.writer.write(orders, self.observer.text)
+                made = self.drafter.write(orders, self.observer.text)
                 self.observer.batch(len(orders), time.perf_counter() - started)
                 self._keep([(jobs[study_id], outcome) for study_id, outcome in made.items()])
         except Exception:

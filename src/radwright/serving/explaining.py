@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from radwright.serving.writing import FoundEvidence
+from radwright.serving.drafting import FoundEvidence
 
 MOST_WAITING = 8
 """Drafts that may wait to be explained."""

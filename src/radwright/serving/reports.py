@@ -9,7 +9,9 @@ import uuid
 from radwright.serving import audit
 from radwright.serving.database import Database, now
 from radwright.serving.records import ReportedStudy, Signature, Version
-from radwright.serving.studies import ConflictError, Studies, UnknownStudyError, add_version, set_asserted
+from radwright.serving.refusals import ConflictError, UnknownStudyError
+from radwright.serving.rows import add_version, set_asserted
+from radwright.serving.studies import Studies
 
 MAX_CHARACTERS = 20_000
 """The longest report that is kept."""

@@ -84,8 +84,8 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
     for module in ("fastapi", "python_multipart", "prometheus_client"):
         require(module, extra="serve")
     uvicorn = require("uvicorn", extra="serve")
+    from radwright.serving.drafting import Drafter
     from radwright.serving.server import Server, only_server
-    from radwright.serving.writing import Writer
 
     config = ServeConfig.parse(dict(request.settings), where="serve")
     if (request.certificate is None) != (request.key is None):
@@ -99,7 +99,7 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
         )
     with only_server(request.data):
         room.blobs.sweep()
-        writer = Writer.open(
+        drafter = Drafter.open(
             request.checkpoint,
             device=request.device,
             threads=request.threads,
@@ -108,7 +108,7 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
             uncertain=request.uncertain,
             windows_per_side=config.windows_per_side,
         )
-        server = Server(room, writer, config, is_open=not has_tokens)
+        server = Server(room, drafter, config, is_open=not has_tokens)
         for note in _notes(request, has_tokens=has_tokens, is_local=is_local):
             tell(note)
         with _listening(request) as listener:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from radwright.errors import ConfigError, StudyError
 from radwright.serving.counters import Counters
+from radwright.serving.drafting import Drafter, FoundEvidence
 from radwright.serving.engine import Engine, EngineLimits
 from radwright.serving.explaining import EvidenceDesk
 from radwright.serving.feed import Feed
 from radwright.serving.inspecting import InspectionLimits, Inspector
 from radwright.serving.intake import Limits
 from radwright.serving.pictures import NUM_DECODING, Pictures
+from radwright.serving.refusals import UnknownStudyError
 from radwright.serving.room import ReadingRoom
 from radwright.serving.settings import ServeConfig
-from radwright.serving.studies import UnknownStudyError
-from radwright.serving.writing import FoundEvidence, Writer
 from radwright.types import Skipped
 
 LOCK = "serve.lock"
@@ -32,7 +32,7 @@ class Server:
 
     Args:
         room: the reading room.
-        writer: the network.
+        drafter: the network.
         config: limits.
         is_open: whether anyone may do anything: only where nobody but this machine's users can ask.
         inspector: looks at images on arrival; None: one of its own, in processes of their own.
@@ -41,14 +41,14 @@ class Server:
     def __init__(
         self,
         room: ReadingRoom,
-        writer: Writer,
+        drafter: Drafter,
         config: ServeConfig,
         *,
         is_open: bool,
         inspector: Inspector | None = None,
     ) -> None:
         self.room = room
-        self.writer = writer
+        self.drafter = drafter
         self.config = config
         self.is_open = is_open
         self.is_draining = False
@@ -57,7 +57,7 @@ class Server:
         self.max_body_bytes = int(config.max_upload_mb * _MIB)
         self.engine = Engine(
             room,
-            writer,
+            drafter,
             self.feed,
             EngineLimits(
                 max_batch=config.max_batch,
@@ -95,10 +95,10 @@ class Server:
         draft = self.room.studies.draft(study_id, number)
         if draft is None:
             raise UnknownStudyError(f"study {study_id} has no draft {number}")
-        views = self.writer.read(self.engine.study_of(study_id))
+        views = self.drafter.read(self.engine.study_of(study_id))
         if isinstance(views, Skipped):
             raise StudyError(views.reason)
-        return self.writer.explain(views, draft, self.room.studies.images(study_id))
+        return self.drafter.explain(views, draft, self.room.studies.images(study_id))
 
 
 @contextmanager

@@ -10,36 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radwright.errors import StudyError
 from radwright.serving import audit
-from radwright.serving.assertions import asserted, doubt, urgency
 from radwright.serving.database import Database, now
-from radwright.serving.records import (
-    Draft,
-    DraftFinding,
-    DraftSentence,
-    ModelIdentity,
-    ReadingImage,
-    ReadingStudy,
-    StudyState,
+from radwright.serving.records import Draft, ReadingImage, ReadingStudy, StudyState
+from radwright.serving.refusals import ConflictError, QueueFullError, UnknownStudyError
+from radwright.serving.rows import (
+    IMAGE,
+    STUDY,
+    add_version,
+    change_state,
+    draft_body,
+    draft_of,
+    image_of,
+    is_touched,
+    set_asserted,
+    study_row,
+    want_draft,
 )
 
 SYSTEM = "radwright"
 """Who does what nobody asked for: the software."""
-_STUDY = tuple(field.name for field in dataclasses.fields(ReadingStudy))
-_IMAGE = tuple(field.name for field in dataclasses.fields(ReadingImage))
-
-
-class UnknownStudyError(StudyError):
-    """There is no such study, image, draft or version here."""
-
-
-class ConflictError(StudyError):
-    """What is asked for does not fit what the study has become meanwhile."""
-
-
-class QueueFullError(StudyError):
-    """More studies wait for a draft than the server takes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +89,7 @@ class Studies:
             made = self._insert(connection, study, "waiting", request_key)
             for image in images:
                 self._insert_image(connection, made.id, image)
-            self._want_draft(connection, made.id, {}, actor, deadline_at)
+            want_draft(connection, made.id, {}, actor, deadline_at)
             digests = [image.digest for image in images]
             audit.append(connection, actor, "upload", made.id, images=digests, origin=study.origin)
         return made, True
@@ -140,14 +130,14 @@ class Studies:
                 self._is_in_pacs(connection, known["study"])
                 return str(known["study"])
             row = connection.execute("SELECT id FROM study WHERE study_uid = ?", (study.study_uid,)).fetchone()
-            made = self._study(connection, row["id"]) if row else self._insert(connection, study, "receiving", "")
+            made = study_row(connection, row["id"]) if row else self._insert(connection, study, "receiving", "")
             self._is_in_pacs(connection, made.id)
             place = connection.execute("SELECT count(*) FROM image WHERE study = ?", (made.id,)).fetchone()[0]
             self._insert_image(connection, made.id, dataclasses.replace(image, place=place))
-            late = row is not None and self._touched(connection, made)
+            late = row is not None and is_touched(connection, made)
             if not late:
                 connection.execute("DELETE FROM job WHERE study = ?", (made.id,))
-                self._change(connection, made.id, "receiving")
+                change_state(connection, made.id, "receiving")
             action = "receive late image" if late else "receive image"
             audit.append(connection, actor, action, made.id, image=image.digest)
         return made.id
@@ -161,8 +151,8 @@ class Studies:
                 (before,),
             ).fetchall()
             for row in rows:
-                self._change(connection, row["id"], "waiting")
-                self._want_draft(connection, row["id"], {}, SYSTEM, "")
+                change_state(connection, row["id"], "waiting")
+                want_draft(connection, row["id"], {}, SYSTEM, "")
                 audit.append(connection, SYSTEM, "study complete", row["id"])
         return [row["id"] for row in rows]
 
@@ -212,7 +202,7 @@ class Studies:
             QueueFullError: too many wait.
         """
         with self.database.transaction() as connection:
-            study = self._study(connection, study_id)
+            study = study_row(connection, study_id)
             if study.state in {"signed", "receiving"}:
                 raise ConflictError(f"study {study_id} is {study.state}: it takes no other draft")
             if connection.execute("SELECT 1 FROM job WHERE study = ?", (study_id,)).fetchone():
@@ -220,9 +210,9 @@ class Studies:
             waiting = connection.execute("SELECT count(*) FROM job").fetchone()[0]
             if waiting >= most_waiting:
                 raise QueueFullError(f"{waiting} studies wait for a draft, and the server takes on no more; try later")
-            self._want_draft(connection, study_id, forced, actor, deadline_at)
+            want_draft(connection, study_id, forced, actor, deadline_at)
             if study.state == "failed":
-                self._change(connection, study_id, "waiting")
+                change_state(connection, study_id, "waiting")
             audit.append(connection, actor, "request draft", study_id, forced=dict(forced))
 
     def add_draft(self, job: Job, draft: Draft) -> Draft | None:
@@ -245,15 +235,15 @@ class Studies:
         number = connection.execute("SELECT count(*) FROM draft WHERE study = ?", (study.id,)).fetchone()[0] + 1
         made = dataclasses.replace(draft, number=number)
         connection.execute(
-            "INSERT INTO draft VALUES (?, ?, ?, ?)", (study.id, number, _draft_body(made), made.created_at)
+            "INSERT INTO draft VALUES (?, ?, ?, ?)", (study.id, number, draft_body(made), made.created_at)
         )
         connection.execute("DELETE FROM job WHERE study = ?", (study.id,))
         told: dict[str, Any] = {"draft": number, "weights": made.model.weights}
-        if not self._touched(connection, study):
+        if not is_touched(connection, study):
             version = add_version(connection, study.id, made.text, author=made.model.name, kind="draft", draft=number)
             told |= {"version": version, "text": audit.text_digest(made.text)}
             set_asserted(connection, study.id, made.text, made)
-        self._change(connection, study.id, "drafted")
+        change_state(connection, study.id, "drafted")
         audit.append(connection, SYSTEM, "draft", study.id, **told)
         return made
 
@@ -266,9 +256,9 @@ class Studies:
             connection.execute("DELETE FROM job WHERE study = ?", (study.id,))
             has_draft = connection.execute("SELECT 1 FROM draft WHERE study = ?", (study.id,)).fetchone()
             if has_draft:
-                self._change(connection, study.id, study.state)
+                change_state(connection, study.id, study.state)
             else:
-                self._change(connection, study.id, "failed", reason)
+                change_state(connection, study.id, "failed", reason)
             audit.append(connection, SYSTEM, "draft failed", study.id, reason=reason)
 
     def _wanted(self, connection: sqlite3.Connection, job: Job) -> ReadingStudy | None:
@@ -276,7 +266,7 @@ class Studies:
         row = connection.execute("SELECT created_at FROM job WHERE study = ?", (job.study_id,)).fetchone()
         if row is None or row["created_at"] != job.created_at:
             return None
-        study = self._study(connection, job.study_id)
+        study = study_row(connection, job.study_id)
         return None if study.state in {"signed", "receiving"} else study
 
     # ---- reading
@@ -287,7 +277,7 @@ class Studies:
         Raises:
             UnknownStudyError: there is none of this id.
         """
-        return self._study(self.database.connection, study_id)
+        return study_row(self.database.connection, study_id)
 
     def find(self, name: str) -> str:
         """The id of the study of this id, StudyInstanceUID or accession.
@@ -306,7 +296,7 @@ class Studies:
     def images(self, study_id: str) -> tuple[ReadingImage, ...]:
         """Its images, in order."""
         rows = self.database.connection.execute("SELECT * FROM image WHERE study = ? ORDER BY place", (study_id,))
-        return tuple(_image(row) for row in rows)
+        return tuple(image_of(row) for row in rows)
 
     def draft(self, study_id: str, number: int | None = None) -> Draft | None:
         """A draft of a study, the newest one where none is named; None where there is none."""
@@ -314,20 +304,14 @@ class Studies:
             "SELECT body FROM draft WHERE study = ? AND (? IS NULL OR number = ?) ORDER BY number DESC LIMIT 1",
             (study_id, number, number),
         ).fetchone()
-        return _draft(found["body"]) if found else None
+        return draft_of(found["body"]) if found else None
 
     def drafts(self, study_id: str) -> list[Draft]:
         """All drafts of a study, in order."""
         rows = self.database.connection.execute("SELECT body FROM draft WHERE study = ? ORDER BY number", (study_id,))
-        return [_draft(row["body"]) for row in rows]
+        return [draft_of(row["body"]) for row in rows]
 
     # ---- inside a transaction
-
-    def _study(self, connection: sqlite3.Connection, study_id: str) -> ReadingStudy:
-        row = connection.execute("SELECT * FROM study WHERE id = ?", (study_id,)).fetchone()
-        if row is None:
-            raise UnknownStudyError(f"there is no study {study_id!r} here")
-        return ReadingStudy(**{name: row[name] for name in _STUDY})
 
     def _taken(
         self,
@@ -341,7 +325,7 @@ class Studies:
         if request_key:
             row = connection.execute("SELECT id FROM study WHERE request_key = ?", (request_key,)).fetchone()
             if row:
-                return self._study(connection, row["id"])
+                return study_row(connection, row["id"])
         waiting = connection.execute("SELECT count(*) FROM job").fetchone()[0]
         if waiting >= most_waiting:
             raise QueueFullError(f"{waiting} studies wait for a draft, and the server takes on no more; try later")
@@ -377,96 +361,20 @@ class Studies:
             received_at=moment,
             updated_at=moment,
         )
-        names = (*_STUDY, "request_key")
+        names = (*STUDY, "request_key")
         connection.execute(
             f"INSERT INTO study ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-            (*(getattr(made, name) for name in _STUDY), request_key or None),
+            (*(getattr(made, name) for name in STUDY), request_key or None),
         )
         return made
 
     def _insert_image(self, connection: sqlite3.Connection, study_id: str, image: ReadingImage) -> None:
-        values = [getattr(image, name) for name in _IMAGE]
+        values = [getattr(image, name) for name in IMAGE]
         connection.execute(
-            f"INSERT INTO image (study, {', '.join(_IMAGE)}, received_at) "
-            f"VALUES (?, {', '.join('?' * len(_IMAGE))}, ?)",
+            f"INSERT INTO image (study, {', '.join(IMAGE)}, received_at) VALUES (?, {', '.join('?' * len(IMAGE))}, ?)",
             (study_id, *values, now()),
-        )
-
-    def _want_draft(
-        self,
-        connection: sqlite3.Connection,
-        study_id: str,
-        forced: Mapping[str, bool],
-        actor: str,
-        deadline_at: str,
-    ) -> None:
-        connection.execute(
-            "INSERT INTO job VALUES (?, ?, ?, ?, ?)",
-            (study_id, json.dumps(dict(forced)), actor, now(), deadline_at or None),
-        )
-
-    def _change(self, connection: sqlite3.Connection, study_id: str, state: str, reason: str = "") -> None:
-        connection.execute(
-            "UPDATE study SET state = ?, reason = ?, updated_at = ? WHERE id = ?", (state, reason, now(), study_id)
         )
 
     def _is_in_pacs(self, connection: sqlite3.Connection, study_id: str) -> None:
         """A study that was uploaded first and is then sent by a PACS is one that the PACS wants a report of."""
         connection.execute("UPDATE study SET origin = 'dicom' WHERE id = ? AND origin <> 'dicom'", (study_id,))
-
-    def _touched(self, connection: sqlite3.Connection, study: ReadingStudy) -> bool:
-        """Whether a person has worked on the report."""
-        edited = connection.execute("SELECT 1 FROM version WHERE study = ? AND kind = 'edit'", (study.id,)).fetchone()
-        return study.state == "signed" or edited is not None
-
-
-def add_version(
-    connection: sqlite3.Connection,
-    study_id: str,
-    text: str,
-    *,
-    author: str,
-    kind: str,
-    draft: int,
-    based_on: int | None = None,
-) -> int:
-    """The next version of a report, inside a transaction; its number. Based on the newest one where none is named."""
-    last = connection.execute("SELECT max(number) FROM version WHERE study = ?", (study_id,)).fetchone()[0] or 0
-    base = last if based_on is None else based_on
-    connection.execute(
-        "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (study_id, last + 1, text, author, kind, base, draft, now()),
-    )
-    return int(last + 1)
-
-
-def set_asserted(connection: sqlite3.Connection, study_id: str, text: str, draft: Draft | None) -> None:
-    """What a study's report asserts now, for the worklist; inside a transaction."""
-    found = asserted(text, draft)
-    connection.execute("DELETE FROM asserted WHERE study = ?", (study_id,))
-    connection.executemany(
-        "INSERT INTO asserted VALUES (?, ?, ?)", [(study_id, name, value) for name, value in found.items()]
-    )
-    connection.execute(
-        "UPDATE study SET doubt = ?, urgency = ? WHERE id = ?", (doubt(found, draft), urgency(found), study_id)
-    )
-
-
-def _image(row: sqlite3.Row) -> ReadingImage:
-    values: dict[str, Any] = {name: row[name] for name in _IMAGE}
-    return ReadingImage(**{**values, "burned_in": bool(values["burned_in"])})
-
-
-def _draft_body(draft: Draft) -> str:
-    return json.dumps(dataclasses.asdict(draft), ensure_ascii=False)
-
-
-def _draft(body: str) -> Draft:
-    values = json.loads(body)
-    sentences = tuple(
-        DraftSentence(each["text"], each["log_prob"], tuple(each["findings"])) for each in values.pop("sentences")
-    )
-    findings = tuple(DraftFinding(**each) for each in values.pop("findings"))
-    model = ModelIdentity(**values.pop("model"))
-    token_ids = tuple(values.pop("token_ids"))
-    return Draft(sentences=sentences, findings=findings, model=model, token_ids=token_ids, **values)

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from radwright.findings.ontology import concepts
+from radwright.serving.drafting import FoundEvidence
 from radwright.serving.http import wire
 from radwright.serving.names import names_in
 from radwright.serving.records import Draft, ModelIdentity, ReadingImage, ReadingStudy, Signature, Version
 from radwright.serving.room import ReadingRoom
 from radwright.serving.worklist import Row
-from radwright.serving.writing import FoundEvidence
 
 UNITS = {"occlusion": "nats", "attention": "share"}
 

@@ -18,8 +18,8 @@ from radwright.errors import ConfigError, MissingExtraError, OutputError, Radwri
 from radwright.serving.http import images, reports, studies, system
 from radwright.serving.http.guard import RETRY_S, Guard, RefusedError
 from radwright.serving.intake import RefusedImageError
+from radwright.serving.refusals import ConflictError, QueueFullError, UnknownStudyError
 from radwright.serving.server import Server
-from radwright.serving.studies import ConflictError, QueueFullError, UnknownStudyError
 
 _ROUTERS = tuple(module.router for module in (studies, reports, images, system))
 _KINDS: tuple[tuple[type[RadwrightError], int, str], ...] = (

@@ -15,8 +15,8 @@ from radwright.serving.http.common import ServerDep, failures
 from radwright.serving.http.guard import RETRY_S, RefusedError
 from radwright.serving.http.studies import Id
 from radwright.serving.records import ReadingImage
+from radwright.serving.refusals import UnknownStudyError
 from radwright.serving.server import Server
-from radwright.serving.studies import UnknownStudyError
 
 router = APIRouter(prefix="/v1/studies/{study_id}", tags=["images"])
 Place = Annotated[int, Path(ge=0, le=wire.LARGEST)]

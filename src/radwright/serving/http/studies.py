@@ -141,7 +141,7 @@ def request_draft(server: ServerDep, user: Radiologist, study_id: Id, wanted: wi
         raise RefusedError(422, "invalid", f"clue {min(both)!r} cannot be on and off at once")
     forced = dict.fromkeys(wanted.clues.on, True) | dict.fromkeys(wanted.clues.off, False)
     server.room.studies.study(study_id)
-    server.writer.check_forced(forced)
+    server.drafter.check_forced(forced)
     server.room.studies.request_draft(
         study_id, forced, actor=user.name, most_waiting=server.config.max_waiting, deadline_at=deadline(server)
     )

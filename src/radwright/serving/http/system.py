@@ -20,7 +20,7 @@ from radwright.serving.http.answers import model_out, title
 from radwright.serving.http.common import Admin, ServerDep, failures
 from radwright.serving.http.guard import COOKIE, RefusedError, cookie_of
 from radwright.serving.records import LABEL
-from radwright.serving.studies import UnknownStudyError
+from radwright.serving.refusals import UnknownStudyError
 
 router = APIRouter()
 _PLAIN = {"schema": {"type": "string"}}
@@ -69,13 +69,13 @@ def close_session(request: Request, server: ServerDep) -> Response:
 @router.get("/v1/model", tags=["system"], responses=failures())
 def get_model(server: ServerDep) -> wire.ServedModelOut:
     """The network that writes here, and the clues that it can be told."""
-    writer = server.writer
+    drafter = server.drafter
     return wire.ServedModelOut(
-        model=model_out(writer.identity),
-        told_clues=bool(writer.diseases),
-        diseases=[wire.DiseaseOut(name=name, title=title(name)) for name in writer.diseases],
+        model=model_out(drafter.identity),
+        told_clues=bool(drafter.diseases),
+        diseases=[wire.DiseaseOut(name=name, title=title(name)) for name in drafter.diseases],
         label=LABEL,
-        calibrated=writer.silence is not None,
+        calibrated=drafter.silence is not None,
     )
 
 
@@ -108,7 +108,7 @@ def get_health(server: ServerDep, response: Response) -> wire.HealthOut:
     return wire.HealthOut(
         status=status,  # type: ignore[arg-type]
         radwright=__version__,
-        model=server.writer.identity.name,
+        model=server.drafter.identity.name,
         waiting=server.room.studies.num_waiting(),
     )
 

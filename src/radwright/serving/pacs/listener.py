@@ -18,8 +18,8 @@ from radwright.serving.intake import Described, Limits, RefusalKind, RefusedImag
 from radwright.serving.known import image_digest, is_own_report, patient_of_study
 from radwright.serving.pacs.part10 import dicom_file
 from radwright.serving.pacs.told import Tally, tell
+from radwright.serving.refusals import ConflictError
 from radwright.serving.room import ReadingRoom
-from radwright.serving.studies import ConflictError
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 SOP_CLASSES = tuple(_STORAGE + end for end in ("1", "1.1", "7", "7.2", "7.3"))

@@ -1,4 +1,4 @@
-"""The Writer: a checkpoint that drafts batches of studies for the reading room, and seeks evidence for drafts.
+"""The Drafter: a checkpoint that drafts batches of studies for the reading room, and seeks evidence for drafts.
 
 One thread may draft while another one explains.
 
@@ -89,7 +89,7 @@ class FoundEvidence:
     clues: tuple[ClueEffect, ...]
 
 
-class Writer:
+class Drafter:
     """Drafts and explains: ``write`` for one thread at a time, ``explain`` for another one, ``read`` for any.
 
     Args:
@@ -132,8 +132,8 @@ class Writer:
         risk: float | None = None,
         uncertain: str | None = None,
         windows_per_side: int | None = None,
-    ) -> Writer:
-        """A writer as the command line asks for it; arguments and errors as for ``radwright generate``."""
+    ) -> Drafter:
+        """A drafter as the command line asks for it; arguments and errors as for ``radwright generate``."""
         explainer = open_explainer(
             checkpoint, device=device, threads=threads, decoding=decoding, windows_per_side=windows_per_side
         )
