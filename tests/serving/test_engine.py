@@ -188,3 +188,17 @@ def test_texts_are_told_as_often_as_they_can_be_read_and_grow_into_the_draft(
         assert len(texts) == (0 if every_s else 8), texts
         assert all(made[name].text.startswith(text) for text in texts)  # type: ignore[union-attr]
         assert texts == sorted(texts, key=len)
+
+
+def test_who_listened_in_a_loop_that_is_closed_disturbs_nobody(room: ReadingRoom) -> None:
+    feed = Feed(Counters(room))
+
+    async def follow() -> Any:
+        listening = feed.follow("a")
+        listening.__enter__()
+        return listening
+
+    listening = asyncio.run(follow())
+    feed.text("a", "Clear")
+    feed.failed("a", "no draft")
+    listening.__exit__(None, None, None)

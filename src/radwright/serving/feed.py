@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -118,7 +119,8 @@ class Follower:
             if self._pending and isinstance(self._pending[-1], Written):
                 self._pending.pop()
             self._pending.append(event)
-        self._loop.call_soon_threadsafe(self._came.set)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._came.set)
 
     async def get(self, timeout_s: float) -> Event | None:
         """The next event; None when none came in time."""
