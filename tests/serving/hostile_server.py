@@ -80,7 +80,7 @@ def main() -> None:
     settings = dict(each.split("=", 1) for each in sys.argv[2:])
     limits = InspectionLimits(30.0, int(settings.pop("memory_mb", 2048)), 1)
     inspector = Inspector(Limits(max_bytes=16 * 2**20, max_pixels=40_000_000), limits)
-    server = make_server(folder, inspector=inspector, **{key: float(value) for key, value in settings.items()})
+    server = make_server(folder / "room", inspector=inspector, **{key: float(value) for key, value in settings.items()})
     listener = _listening(ServeRequest(Path(), folder, port=0))
     config = uvicorn.Config(create_app(server), log_config=None, access_log=False, timeout_graceful_shutdown=5)
     http = uvicorn.Server(config)

@@ -19,6 +19,7 @@ from radwright.data.loading import LoadedStudy, LoadingConfig, load_study
 from radwright.errors import StudyError
 from radwright.evidence.clue_effect import ClueEffect
 from radwright.imaging.config import ImageConfig
+from radwright.serving.database import now
 from radwright.serving.drafting import FoundEvidence, MapOnImage, OnText, Order
 from radwright.serving.http.app import create_app
 from radwright.serving.inspecting import Inspector
@@ -69,6 +70,7 @@ class FakeDrafter:
                 TEXT if not order.forced.get("Edema") else "There is edema.",
                 clues={"Pleural Effusion": 0.8},
                 forced=dict(order.forced),
+                created_at=now(),
             )
             for order in orders
         }

@@ -22,8 +22,8 @@ from pacs_cases import chest, free_port, until
 from test_pacs_orthanc import PROGRAM, Orthanc
 from trained import trained_checkpoint
 
-from radwright.serving import audit
 from radwright.serving.room import ReadingRoom
+from radwright.serving.verifying import verify
 
 NUM_STUDIES = 4
 pytestmark = [
@@ -168,4 +168,4 @@ def test_every_study_has_one_result_however_often_it_is_killed(beside: tuple[Our
     assert [len(orthanc.reports(study)) for study in kept] == [1] * NUM_STUDIES
     assert {each["VerificationFlag"] for study in kept for each in orthanc.reports(study)} == {"VERIFIED"}
     assert room.outbox.counts()["ORTHANC"]["waiting"] == 0
-    assert audit.verify(room.database).faults == ()
+    assert verify(room).faults == ()

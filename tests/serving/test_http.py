@@ -17,10 +17,10 @@ from fastapi.testclient import TestClient
 from room_cases import image, study
 from serving_cases import TEXT, FakeDrafter, client_of, events, make_server, png, upload
 
-from radwright.serving import audit
 from radwright.serving.engine import as_study
 from radwright.serving.http.app import create_app
 from radwright.serving.server import Server
+from radwright.serving.verifying import verify
 from tiny_dicom import dicom
 
 
@@ -73,7 +73,7 @@ def test_a_study_from_upload_to_signature(client: TestClient, server: Server) ->
     again = client.post(f"/v1/studies/{row['id']}/drafts", json={})
     assert again.status_code == 409
     assert [each["action"] for each in client.get("/v1/audit").json()["entries"]] == ["upload", "draft", "edit", "sign"]
-    assert audit.verify(server.room.database).faults == ()
+    assert verify(server.room).faults == ()
 
 
 def test_images_are_the_decoded_pixels_and_never_more(client: TestClient) -> None:

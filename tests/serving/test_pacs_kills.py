@@ -35,6 +35,7 @@ from radwright.data.files import TEMPORARY_PREFIX
 from radwright.serving import audit
 from radwright.serving.pacs.config import PacsConfig
 from radwright.serving.room import ReadingRoom
+from radwright.serving.verifying import verify
 
 DRIVER = Path(__file__).with_name("pacs_driver.py")
 RECEIVING = ("before the bytes", "in the bytes", "after the bytes", "after the row", "after the answer")
@@ -105,7 +106,7 @@ def test_an_image_is_not_lost_when_its_receiver_is_killed(room: ReadingRoom, ste
     [image] = room.studies.images(row.study_id)
     assert room.blobs.get(image.digest).endswith(dataset(chest(1)).PixelData)
     assert len(blobs(room)) == 1
-    assert audit.verify(room.database).faults == ()
+    assert verify(room).faults == ()
     assert room.blobs.sweep() == 0, "another process may be writing it"
     assert room.blobs.sweep(older_than_s=0) == (step == "in the bytes")
     assert not list(room.blobs.folder.glob(f"*/{TEMPORARY_PREFIX}*"))
@@ -154,7 +155,7 @@ def test_a_report_arrives_as_one_object_when_its_sender_is_killed(room: ReadingR
     assert set(came) == {room.reports.reported(study_id).document_uid}
     assert len(came) == (2 if step == "after sending" else 1)
     assert [entry.action for entry in audit.entries(room.database)].count("sent") == 1
-    assert audit.verify(room.database).faults == ()
+    assert verify(room).faults == ()
 
 
 def test_asked_to_stop_it_finishes_what_it_stores_and_names_nobody(room: ReadingRoom) -> None:

@@ -22,6 +22,7 @@ from radwright.imaging.decode import decode, probe
 from radwright.serving import audit
 from radwright.serving.pacs.config import PacsConfig
 from radwright.serving.room import ReadingRoom
+from radwright.serving.verifying import verify
 
 PROGRAM = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
 pytestmark = pytest.mark.skipif(not Path(PROGRAM).is_file(), reason="Orthanc is not installed")
@@ -149,7 +150,7 @@ def test_from_the_pacs_and_back(room: ReadingRoom, orthanc: Orthanc, chosen: Pac
         assert (report["CompletionFlag"], report["VerificationFlag"]) == ("COMPLETE", "VERIFIED")
         assert reported.text.split(". ")[0] in json.dumps(report)
     assert (ended[0].images, ended[0].refused, ended[0].sent, ended[0].waiting) == (2, 0, 1, 0)
-    assert audit.verify(room.database).faults == ()
+    assert verify(room).faults == ()
 
 
 def test_a_report_signed_while_the_pacs_is_down_arrives_later_once(

@@ -17,6 +17,7 @@ from radwright.serving import audit
 from radwright.serving.pacs.config import Peer, Timeouts
 from radwright.serving.pacs.sender import DeliveryError, Sender
 from radwright.serving.room import ReadingRoom
+from radwright.serving.verifying import verify
 
 SOON = Timeouts(connect_s=5, associate_s=5, reply_s=5, idle_s=5)
 
@@ -33,6 +34,7 @@ def peer(port: int = 104, ae_title: str = "PACS") -> Peer:
 def drafted(room: ReadingRoom, number: int = 1) -> str:
     uid = f"1.2.{number}"
     facts = study(study_uid=uid, origin="dicom", patient_name=PATIENT)
+    room.blobs.put(b"pixels")
     study_id = room.studies.receive(facts, image(sop_instance_uid=f"{uid}.1", kind="DICOM"), actor="pacs:M")
     room.studies.complete_quiet(LATER)
     room.studies.add_draft(job_of(room, study_id), draft())
@@ -220,7 +222,7 @@ def test_a_draft_that_was_signed_meanwhile_is_not_sent_as_one(room: ReadingRoom)
     assert room.outbox.due(at=LATER) == []
     assert sender.send_due() == 0
     assert actions(room).count("not sent") == 2
-    assert audit.verify(room.database).faults == ()
+    assert verify(room).faults == ()
 
 
 def test_what_waits_for_another_node_holds_nothing_up(room: ReadingRoom) -> None:

@@ -198,3 +198,11 @@ def test_what_is_no_dicom_is_said(folder: Path, tmp_path: Path) -> None:
     (text,) = check_files([folder / "notes.txt"])
     assert text.error
     assert not text.is_clean
+
+
+@pytest.mark.parametrize("data", [b"", b"Patient: John Doe, born 1950", b"\x89PNG\r\n\x1a\n" + bytes(300)])
+def test_what_is_no_dicom_file_is_not_called_clean(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+    [found] = check_files([tmp_path / "file"])
+    assert not found.is_clean
+    assert "is no DICOM file" in found.error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from room_cases import draft, drafted, image, job_of, study, uploaded
 
 from radwright.errors import ConfigError, OutputError, StoreError
 from radwright.serving import audit
+from radwright.serving.http.answers import study_out
 from radwright.serving.refusals import ConflictError, QueueFullError, UnknownStudyError
 from radwright.serving.room import ReadingRoom
+from radwright.serving.verifying import verify
 
 
 @pytest.fixture
@@ -185,10 +188,10 @@ def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
     study_id = drafted(room)
     room.reports.save(study_id, "Edited.", based_on=1, author="ann")
     room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
-    verdict = audit.verify(room.database)
+    verdict = verify(room)
     assert verdict.faults == ()
     assert [entry.action for entry in audit.entries(room.database)] == ["upload", "draft", "edit", "sign"]
-    assert audit.verify(room.database, head=verdict.head).faults == ()
+    assert verify(room, head=verdict.head).faults == ()
     assert "Jane" not in "".join(str(entry) for entry in audit.entries(room.database))
 
 
@@ -197,7 +200,7 @@ def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
     [
         ("UPDATE audit SET actor = 'bob' WHERE number = 2", "entry 2 was changed"),
         ("DELETE FROM audit WHERE number = 2", "entry 2 is missing"),
-        ("DELETE FROM audit WHERE number = 4", "signature is not the one"),
+        ("DELETE FROM audit WHERE number = 5", "signature is not the one"),
         ("UPDATE version SET text = 'Clear.' WHERE number = 2", "version 2 of its report is not the text"),
         ("DELETE FROM version WHERE number = 1", "version 1 of its report is missing"),
         (
@@ -207,15 +210,23 @@ def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
         ("UPDATE signature SET observer = 'Dr. Bob'", "signature is not the one"),
         ("UPDATE signature SET version = 1", "signature is not the one"),
         ("DELETE FROM signature", "its signature is missing"),
+        ("UPDATE study SET patient_name = 'Evil^Bob'", "its patient, or another fact of it, is not what was logged"),
+        ("UPDATE study SET indication = 'None.'", "its patient, or another fact of it"),
+        ("UPDATE draft SET body = replace(body, 'left', 'right')", "draft 1 is not the one that was logged"),
+        ("DELETE FROM draft", "draft 1 is missing"),
+        ("DELETE FROM image", "an image of it is missing"),
+        ("INSERT INTO image SELECT study, 9, 'ab', '', 'PNG', '', 1, 1, '', '', '', 0, '' FROM image", "of image 10"),
+        ("UPDATE token SET role = 'admin'", "the token of 'Rita' is not what was logged"),
     ],
 )
 def test_what_is_changed_behind_its_back_is_seen(room: ReadingRoom, statement: str, fault: str) -> None:
     study_id = drafted(room)
+    room.access.add("Rita", "reader")
     room.reports.save(study_id, "Edited.", based_on=1, author="ann")
     room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
     connection = sqlite3.connect(room.database.path)
     triggers = ("audit_stays", "audit_keeps", "version_stays", "version_keeps")
-    if not statement.startswith(("UPDATE signature", "DELETE FROM signature", "INSERT")):
+    if any(part in statement for part in ("UPDATE audit", "FROM audit", "UPDATE version", "DELETE FROM version")):
         with pytest.raises(sqlite3.IntegrityError, match=r"append-only|never change"):
             connection.execute(statement)
     for trigger in triggers:
@@ -223,20 +234,68 @@ def test_what_is_changed_behind_its_back_is_seen(room: ReadingRoom, statement: s
     connection.execute(statement)
     connection.commit()
     connection.close()
-    assert any(fault in each for each in audit.verify(room.database).faults), audit.verify(room.database).faults
+    assert any(fault in each for each in verify(room).faults), verify(room).faults
 
 
 def test_a_log_cut_short_is_seen_by_a_head_noted_before(room: ReadingRoom) -> None:
     uploaded(room)
-    uploaded(room)
-    head = audit.verify(room.database).head
+    with room.database.transaction() as changing:
+        audit.append(changing, "Rita", "export", "a", format="text")
+    head = verify(room).head
     connection = sqlite3.connect(room.database.path)
     connection.execute("DROP TRIGGER audit_keeps")
     connection.execute("DELETE FROM audit WHERE number = 2")
     connection.commit()
     connection.close()
-    assert audit.verify(room.database).faults == ()
-    assert any("cut short" in each for each in audit.verify(room.database, head=head).faults)
+    assert verify(room).faults == ()
+    assert any("cut short" in each for each in verify(room, head=head).faults)
+
+
+def test_images_changed_or_gone_are_seen(room: ReadingRoom) -> None:
+    drafted(room)
+    room.blobs.put(b"pixels")
+    assert verify(room).faults == ()
+    path = next(path for path in (room.folder / "images").glob("*/*"))
+    path.write_bytes(b"other pixels")
+    assert any("was changed" in fault for fault in verify(room).faults)
+    path.unlink()
+    assert any("is missing" in fault for fault in verify(room).faults)
+
+
+def test_a_copy_without_its_wal_file_is_not_called_whole(tmp_path: Path, room: ReadingRoom) -> None:
+    room.blobs.put(b"pixels")
+    copy = ReadingRoom(tmp_path / "copy")
+    (room.folder / "images").rename(copy.folder / "images-of-another")
+    (copy.folder / "images").rmdir()
+    (copy.folder / "images-of-another").rename(copy.folder / "images")
+    assert any("-wal" in fault for fault in verify(copy).faults)
+
+
+def test_what_comes_after_the_signature_is_no_part_of_it(room: ReadingRoom) -> None:
+    facts = study(study_uid="1.2.3", origin="dicom")
+    study_id = room.studies.receive(facts, image(data=b"0", **sent(0)), actor="pacs:CT")
+    room.studies.complete_quiet("9999-01-01T00:00:00.000Z")
+    room.studies.add_draft(job_of(room, study_id), draft())
+    room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann")
+    before = room.reports.reported(study_id)
+    time.sleep(0.002)
+    room.studies.receive(facts, image(data=b"1", **sent(1)), actor="pacs:CT")
+    assert len(room.studies.images(study_id)) == 2
+    assert room.reports.reported(study_id) == before
+    [note] = study_out(room, study_id).notes
+    assert note == "Image 2 came after the report was signed, and is no part of it."
+
+
+def test_a_key_used_for_other_images_is_refused(room: ReadingRoom) -> None:
+    room.studies.upload(study(), [image()], actor="local", most_waiting=9, request_key="k")
+    with pytest.raises(ConflictError, match="was used for other images"):
+        room.studies.upload(study(), [image(data=b"other")], actor="local", most_waiting=9, request_key="k")
+
+
+def test_a_room_is_its_owners_alone(room: ReadingRoom) -> None:
+    drafted(room)
+    for path in (room.folder, *room.folder.glob("reading.sqlite*")):
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_entries_written_at_once_make_one_chain(room: ReadingRoom) -> None:
@@ -250,7 +309,7 @@ def test_entries_written_at_once_make_one_chain(room: ReadingRoom) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    verdict = audit.verify(room.database)
+    verdict = verify(room)
     assert (verdict.num_entries, verdict.faults) == (40, ())
 
 
@@ -274,8 +333,14 @@ def test_a_token_is_kept_as_a_digest_and_can_be_revoked(room: ReadingRoom) -> No
     room.access.revoke("Dr. Ann")
     assert room.access.user_of(token) is None
     assert room.access.user_of_session(secret) is None
-    with pytest.raises(ConfigError, match="had, a token"):
+    other = room.access.add("Dr. Ann", "reader")
+    assert room.access.user_of(token) is None
+    again = room.access.user_of(other)
+    assert again is not None
+    assert again.role == "reader"
+    with pytest.raises(ConfigError, match="has a token; revoke it first"):
         room.access.add("Dr. Ann", "reader")
+    assert verify(room).faults == ()
     with pytest.raises(ConfigError, match="did you mean 'reader'"):
         room.access.add("Bob", "raeder")
 
@@ -286,6 +351,12 @@ def test_a_folder_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "reading.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="cannot be used"):
         ReadingRoom(tmp_path)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"holds other files \(notes\.txt\); give a folder of its own"):
+        ReadingRoom(notes)
+    assert [path.name for path in notes.iterdir()] == ["notes.txt"]
     other = tmp_path / "other"
     other.mkdir()
     connection = sqlite3.connect(other / "reading.sqlite")
@@ -308,9 +379,9 @@ def test_what_is_not_there_is_told(room: ReadingRoom) -> None:
         room.blobs.get(digest)
 
 
-@pytest.mark.parametrize("words", ["jane", "DOE p1", "p1"])
+@pytest.mark.parametrize("words", ["jane", "DOE p1", "p1", "Döe, Jané", "Doe^Jane"])
 def test_words_find_a_study(room: ReadingRoom, words: str) -> None:
-    uploaded(room)
+    uploaded(room, patient_name="Doé^Jáne")
     uploaded(room, patient_name="Roe^Rob", patient_id="Q2")
     assert room.worklist.find(words=words)[0] == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -48,17 +49,34 @@ def test_half_a_certificate_and_unknown_limits_are_refused(tmp_path: Path) -> No
         refused(tmp_path, settings={"max_batches": 3})
 
 
+def test_what_is_no_certificate_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cert\.pem: no such file"):
+        refused(tmp_path, certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("none")
+    with pytest.raises(ConfigError, match="are no certificate and its key in PEM"):
+        refused(tmp_path, certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
+    assert not (tmp_path / "room").exists()
+
+
+def test_a_port_that_is_taken_is_told_first(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--port {port}: cannot listen there"):
+            refused(tmp_path, port=port)
+
+
 def test_one_server_works_on_a_folder(tmp_path: Path) -> None:
     room = ReadingRoom(tmp_path / "room")
     with only_server(room.folder), pytest.raises(ConfigError, match="another radwright serve works on this folder"):
-        refused(tmp_path)
+        refused(tmp_path, port=0)
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "reading.sqlite").write_text("notes\n" * 200)
     with pytest.raises(StoreError, match="cannot be used"):
-        refused(tmp_path)
+        refused(tmp_path, port=0)
 
 
 def test_told_to_stop_it_stops_though_somebody_still_listens(tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ from PIL import Image
 from serving_cases import make_server
 from trained import known_studies, trained_checkpoint
 
-from radwright.serving import audit
 from radwright.serving.drafting import Drafter, OnText
 from radwright.serving.http.app import create_app
 from radwright.serving.server import Server
+from radwright.serving.verifying import verify
 from tiny_dicom import dicom
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
@@ -168,7 +168,7 @@ def test_from_dicom_to_a_signed_structured_report(browser: Any, checkpoint: Path
     versions = server.room.reports.versions(row.study_id)
     assert versions[0].text == text
     assert versions[-1].text == signed_text
-    assert audit.verify(server.room.database).faults == ()
+    assert verify(server.room).faults == ()
     assert not re.search("doe|jane|4711", versions[0].text, re.IGNORECASE)
 
 

@@ -45,7 +45,7 @@ class Access:
         """A new token, shown this once: the database keeps its SHA-256 (a token has 256 random bits: no salt needed).
 
         Raises:
-            ConfigError: no such role, an empty name, or one that has a token already.
+            ConfigError: no such role, an empty name, or one that has a token.
         """
         if role not in ROLES:
             raise ConfigError(f"role {role!r}: no such role{near(role, ROLES)}; there are {', '.join(ROLES)}")
@@ -53,9 +53,10 @@ class Access:
             raise ConfigError(f"name {name!r}: give the person's name; it stands under what they sign")
         token = secrets.token_urlsafe(32)
         with self.database.transaction() as connection:
-            known = connection.execute("SELECT 1 FROM token WHERE name = ?", (name,)).fetchone()
-            if known:
-                raise ConfigError(f"{name!r} has, or had, a token: choose another name")
+            known = connection.execute("SELECT revoked_at FROM token WHERE name = ?", (name,)).fetchone()
+            if known and known["revoked_at"] is None:
+                raise ConfigError(f"{name!r} has a token; revoke it first, if it is lost (radwright token revoke)")
+            connection.execute("DELETE FROM token WHERE name = ?", (name,))
             connection.execute("INSERT INTO token VALUES (?, ?, ?, ?, NULL)", (_digest(token), name, role, now()))
             audit.append(connection, actor, "add token", name=name, role=role)
         return token

@@ -21,18 +21,16 @@ def asserted(text: str, draft: Draft | None) -> dict[str, float | None]:
     return {each.concept: known.get(each.concept) for each in mentions if each.status is Status.PRESENT}
 
 
-def doubt(found: Mapping[str, float | None], draft: Draft | None) -> float | None:
-    """How likely the least sure finding is wrong, in [0, 1], by the checkpoint's calibration; None where there is none.
+def doubt(found: Mapping[str, float | None]) -> float | None:
+    """How likely the least sure finding is wrong, in [0, 1], by the checkpoint's calibration; None where nobody knows.
+
+    It says nothing of what a report misses: one that asserts nothing has no doubt that could be told.
 
     Args:
         found: see ``asserted``.
-        draft: the draft that they come from.
     """
     known = [value for value in found.values() if value is not None]
-    if known:
-        return 1 - min(known)
-    calibrated = draft is not None and draft.model.settings.get("risk") is not None
-    return 0.0 if calibrated and not found else None
+    return 1 - min(known) if known else None
 
 
 def urgency(found: Mapping[str, float | None]) -> float:

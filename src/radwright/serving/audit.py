@@ -65,6 +65,12 @@ def append(connection: sqlite3.Connection, actor: str, action: str, study: str =
     )
 
 
+def digest_of(row: sqlite3.Row) -> str:
+    """What the digest of an entry must be."""
+    names = ("number", "at", "actor", "action", "study", "details", "previous")
+    return _digest(*(row[name] for name in names))
+
+
 def _digest(*values: int | str) -> str:
     # As JSON, so that no two lists of values look alike.
     return hashlib.sha256(json.dumps(values, ensure_ascii=False).encode()).hexdigest()
@@ -77,86 +83,3 @@ def entries(database: Database, *, after: int = 0, limit: int | None = None) -> 
     )
     for row in rows:
         yield Entry(**{**dict(row), "details": json.loads(row["details"])})
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a check of the log found.
-
-    Attributes:
-        num_entries: checked.
-        head: digest of the last entry.
-        faults: what does not fit, in words; none where the log is whole.
-    """
-
-    num_entries: int
-    head: str
-    faults: tuple[str, ...]
-
-
-def verify(database: Database, *, head: str | None = None) -> Verdict:
-    """Check the chain from its first entry, and every version of a report against the entry that tells of it.
-
-    Args:
-        database: the reading room's.
-        head: digest of an entry, noted before: it must still be there.
-    """
-    faults: list[str] = []
-    previous, number, has_head = BEGINNING, 0, head is None or head == BEGINNING
-    told, signed = dict[tuple[str, int], str](), dict[str, tuple[Any, ...]]()
-    for row in database.connection.execute("SELECT * FROM audit ORDER BY number"):
-        number += 1
-        if row["number"] != number:
-            faults.append(f"entry {number} is missing (the next is {row['number']})")
-            number = row["number"]
-        values = (row["number"], row["at"], row["actor"], row["action"], row["study"], row["details"], row["previous"])
-        if row["previous"] != previous:
-            faults.append(f"entry {number} does not follow the one before it")
-        if _digest(*values) != row["digest"]:
-            faults.append(f"entry {number} was changed: its digest does not fit")
-        previous = row["digest"]
-        has_head = has_head or row["digest"] == head
-        details = _details(row["details"])
-        if isinstance(details.get("text"), str) and isinstance(details.get("version"), int):
-            told[row["study"], details["version"]] = details["text"]
-        if row["action"] == "sign" and isinstance(details.get("digest"), str):
-            signed[row["study"]] = (details.get("signed"), details["digest"], details.get("observer"))
-    if not has_head:
-        faults.append(f"no entry has the digest {head}: the log was cut short, or written anew")
-    faults += _changed_versions(database, told)
-    faults += _changed_signatures(database, signed)
-    return Verdict(number, previous, tuple(faults))
-
-
-def _details(told: str) -> dict[str, Any]:
-    try:
-        found = json.loads(told)
-    except ValueError:  # a changed entry: told above
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _changed_versions(database: Database, told: Mapping[tuple[str, int], str]) -> Iterator[str]:
-    missing = dict(told)
-    for row in database.connection.execute("SELECT study, number, text FROM version ORDER BY study, number"):
-        expected = missing.pop((row["study"], row["number"]), None)
-        if expected is None:
-            yield f"study {row['study']}: no entry tells of version {row['number']} of its report"
-        elif expected != text_digest(row["text"]):
-            yield f"study {row['study']}: version {row['number']} of its report is not the text that was logged"
-    for study, number in missing:
-        yield f"study {study}: version {number} of its report is missing"
-
-
-def _changed_signatures(database: Database, signed: Mapping[str, tuple[Any, ...]]) -> Iterator[str]:
-    missing = dict(signed)
-    rows = database.connection.execute(
-        "SELECT signature.study, signature.version, observer, text FROM signature LEFT JOIN version "
-        "ON version.study = signature.study AND version.number = signature.version ORDER BY signature.study"
-    )
-    for row in rows:
-        expected = missing.pop(row["study"], None)
-        if expected != (row["version"], text_digest(row["text"] or ""), row["observer"]):
-            yield f"study {row['study']}: its signature is not the one that was logged"
-    for study in missing:
-        yield f"study {study}: its signature is missing"

@@ -6,8 +6,10 @@ that what was acknowledged survives a power cut.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,9 +18,12 @@ from pathlib import Path
 from radwright.errors import OutputError, StoreError
 
 FILE = "reading.sqlite"
+_OWN = frozenset({"images", "serve.lock"})
+"""What a room may hold before its database is there."""
 _APPLICATION_ID = 0x52414457  # "RADW"
 _LAYOUT = 1
 _BUSY_S = 30.0
+_PARTING = str.maketrans(dict.fromkeys("^=,", " "))
 _UNWRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 _TABLES = """
 CREATE TABLE study (
@@ -86,6 +91,12 @@ CREATE TRIGGER version_keeps BEFORE DELETE ON version BEGIN SELECT RAISE(ABORT, 
 """
 
 
+def folded(text: str) -> str:
+    """A text as it is searched: without case, accents, and what parts a name's parts."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(each for each in plain if not unicodedata.combining(each)).translate(_PARTING)
+
+
 def now() -> str:
     """The present in UTC, to the millisecond; as texts such times are in order."""
     return timestamp(datetime.now(UTC))
@@ -113,10 +124,26 @@ class Database:
             raise StoreError(f"{folder}: is no reading room (it holds no {FILE}); start radwright serve with it first")
         self._local = threading.local()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._prepare(folder)
             self._lay_out()
         except (sqlite3.DatabaseError, OSError) as error:
             raise StoreError(f"{self.path}: cannot be used as a reading room's store: {error}") from error
+
+    def _prepare(self, folder: Path) -> None:
+        """A folder that only its owner can read: it holds names and reports.
+
+        Raises:
+            StoreError: it holds something else.
+        """
+        if self.path.exists():
+            return
+        others = [path.name for path in folder.iterdir() if path.name not in _OWN] if folder.is_dir() else []
+        if others:
+            raise StoreError(f"{folder}: holds other files ({', '.join(sorted(others)[:3])}); give a folder of its own")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        # SQLite gives its -wal and -shm files the rights of the database.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
 
     def _lay_out(self) -> None:
         connection = self.connection
@@ -145,6 +172,7 @@ class Database:
         if found is None:
             found = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
             found.row_factory = sqlite3.Row
+            found.create_function("folded", 1, folded, deterministic=True)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 found.execute(f"PRAGMA {pragma}")
             self._local.connection = found

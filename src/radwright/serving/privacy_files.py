@@ -82,9 +82,11 @@ def _dicom_files(paths: Sequence[Path]) -> Iterator[tuple[str, str, bytes | Stud
         if path.is_file() and not path.name.lower().endswith(_ARCHIVES):
             found += 1
             try:
-                yield str(path), path.name, path.read_bytes()
+                own = path.read_bytes()
             except OSError as error:
                 raise SourceError(f"{path}: {error.strerror}") from error
+            unfit = StudyError(f"{path}: is no DICOM file; this looks at DICOM's tags alone, and has looked at nothing")
+            yield str(path), path.name, own if is_dicom(own[:_BEGINNING]) else unfit
             continue
         tree = open_tree(path)
         for name in tree.names():

@@ -138,8 +138,9 @@ class Reports:
             UnknownStudyError: no such study or version.
             ConflictError: there is no report yet.
         """
-        study, images = self.studies.study(study_id), self.studies.images(study_id)
-        signature = self.signature(study_id)
+        study, signature = self.studies.study(study_id), self.signature(study_id)
+        # What came after the signature the radiologist has not seen: it is no part of what was signed.
+        images = self.studies.images(study_id, until=signature.signed_at if signature else "")
         found = self.versions(study_id)
         wanted = signature.version if signature else version
         if not found:

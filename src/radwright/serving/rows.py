@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from radwright.serving import audit
 from radwright.serving.assertions import asserted, doubt, urgency
 from radwright.serving.database import now
 from radwright.serving.records import (
@@ -23,6 +24,7 @@ from radwright.serving.refusals import UnknownStudyError
 STUDY = tuple(field.name for field in dataclasses.fields(ReadingStudy))
 IMAGE = tuple(field.name for field in dataclasses.fields(ReadingImage))
 """Columns."""
+_CHANGING = frozenset({"state", "reason", "updated_at", "origin"})
 
 
 def study_row(connection: sqlite3.Connection, study_id: str) -> ReadingStudy:
@@ -42,6 +44,12 @@ def change_state(connection: sqlite3.Connection, study_id: str, state: str, reas
     connection.execute(
         "UPDATE study SET state = ?, reason = ?, updated_at = ? WHERE id = ?", (state, reason, now(), study_id)
     )
+
+
+def facts_digest(study: ReadingStudy) -> str:
+    """SHA-256 of who was examined, when and why: what nobody changes once a study is here."""
+    facts = {name: getattr(study, name) for name in STUDY if name not in _CHANGING}
+    return audit.text_digest(json.dumps(facts, sort_keys=True, ensure_ascii=False))
 
 
 def want_draft(
@@ -91,9 +99,7 @@ def set_asserted(connection: sqlite3.Connection, study_id: str, text: str, draft
     connection.executemany(
         "INSERT INTO asserted VALUES (?, ?, ?)", [(study_id, name, value) for name, value in found.items()]
     )
-    connection.execute(
-        "UPDATE study SET doubt = ?, urgency = ? WHERE id = ?", (doubt(found, draft), urgency(found), study_id)
-    )
+    connection.execute("UPDATE study SET doubt = ?, urgency = ? WHERE id = ?", (doubt(found), urgency(found), study_id))
 
 
 def image_of(row: sqlite3.Row) -> ReadingImage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from radwright.serving.room import ReadingRoom
 from radwright.serving.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from radwright.serving.drafting import Drafter
     from radwright.serving.server import Server
 
 GRACE_S = 30
@@ -90,6 +92,7 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
     config = ServeConfig.parse(dict(request.settings), where="serve")
     if (request.certificate is None) != (request.key is None):
         raise ConfigError("--certificate and --key belong together: give both, or neither")
+    _check_certificate(request)
     room = ReadingRoom(request.data)
     is_local, has_tokens = is_loopback(request.host), room.access.has_tokens()
     if not (is_local or has_tokens):
@@ -97,7 +100,7 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
             f"--host {request.host}: others can reach that address, and nobody has a token; make one first: "
             f'radwright token add "Dr. Name" --role radiologist --data {request.data}'
         )
-    with only_server(request.data):
+    with _listening(request) as listener, only_server(request.data):
         room.blobs.sweep()
         drafter = Drafter.open(
             request.checkpoint,
@@ -109,13 +112,26 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
             windows_per_side=config.windows_per_side,
         )
         server = Server(room, drafter, config, is_open=not has_tokens)
-        for note in _notes(request, has_tokens=has_tokens, is_local=is_local):
+        for note in (*_notes(request, has_tokens=has_tokens, is_local=is_local), *_silence_notes(drafter)):
             tell(note)
-        with _listening(request) as listener:
-            scheme = "https" if request.certificate else "http"
-            tell(f"{scheme}://{_shown(request.host)}:{listener.getsockname()[1]}/")
-            _http(uvicorn, server, request).run(sockets=[listener])
+        tell(_address(request, listener))
+        _http(uvicorn, server, request).run(sockets=[listener])
+        waiting = room.studies.num_waiting()
+        tell("stopped" + (f"; {waiting} studies wait for a draft, made after the next start" if waiting else ""))
         return not server.engine.is_alive
+
+
+def _address(request: ServeRequest, listener: socket.socket) -> str:
+    """Where to open the page."""
+    scheme, port = "https" if request.certificate else "http", listener.getsockname()[1]
+    if request.host in {"0.0.0.0", "::"}:  # every address of this machine; none to open
+        return f"{scheme}://{socket.gethostname()}:{port}/ (and any other address of this machine)"
+    return f"{scheme}://{_shown(request.host)}:{port}/"
+
+
+def _silence_notes(drafter: Drafter) -> Sequence[str]:
+    """What a person must know of the level of risk."""
+    return [] if drafter.silence is None else drafter.silence.notes([], 1)
 
 
 def _http(uvicorn: Any, server: Server, request: ServeRequest) -> Any:
@@ -150,6 +166,25 @@ def _http(uvicorn: Any, server: Server, request: ServeRequest) -> Any:
             ssl_keyfile=request.key,
         )
     )
+
+
+def _check_certificate(request: ServeRequest) -> None:
+    """Refuse a certificate that cannot be used, before anything is loaded.
+
+    Raises:
+        ConfigError: a file cannot be read, is none, or the two do not belong together.
+    """
+    if request.certificate is None or request.key is None:
+        return
+    for path in (request.certificate, request.key):
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; --certificate and --key are PEM files")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(request.certificate, request.key)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            f"{request.certificate}, {request.key}: are no certificate and its key in PEM: {error}"
+        ) from error
 
 
 def _listening(request: ServeRequest) -> socket.socket:

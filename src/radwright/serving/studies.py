@@ -21,6 +21,7 @@ from radwright.serving.rows import (
     change_state,
     draft_body,
     draft_of,
+    facts_digest,
     image_of,
     is_touched,
     set_asserted,
@@ -91,7 +92,8 @@ class Studies:
                 self._insert_image(connection, made.id, image)
             want_draft(connection, made.id, {}, actor, deadline_at)
             digests = [image.digest for image in images]
-            audit.append(connection, actor, "upload", made.id, images=digests, origin=study.origin)
+            facts = facts_digest(made)
+            audit.append(connection, actor, "upload", made.id, images=digests, origin=study.origin, facts=facts)
         return made, True
 
     def taken_before(
@@ -139,7 +141,8 @@ class Studies:
                 connection.execute("DELETE FROM job WHERE study = ?", (made.id,))
                 change_state(connection, made.id, "receiving")
             action = "receive late image" if late else "receive image"
-            audit.append(connection, actor, action, made.id, image=image.digest)
+            new = {} if row else {"facts": facts_digest(made)}
+            audit.append(connection, actor, action, made.id, image=image.digest, **new)
         return made.id
 
     def complete_quiet(self, before: str) -> list[str]:
@@ -234,11 +237,10 @@ class Studies:
             return None
         number = connection.execute("SELECT count(*) FROM draft WHERE study = ?", (study.id,)).fetchone()[0] + 1
         made = dataclasses.replace(draft, number=number)
-        connection.execute(
-            "INSERT INTO draft VALUES (?, ?, ?, ?)", (study.id, number, draft_body(made), made.created_at)
-        )
+        body = draft_body(made)
+        connection.execute("INSERT INTO draft VALUES (?, ?, ?, ?)", (study.id, number, body, made.created_at))
         connection.execute("DELETE FROM job WHERE study = ?", (study.id,))
-        told: dict[str, Any] = {"draft": number, "weights": made.model.weights}
+        told: dict[str, Any] = {"draft": number, "weights": made.model.weights, "body": audit.text_digest(body)}
         if not is_touched(connection, study):
             version = add_version(connection, study.id, made.text, author=made.model.name, kind="draft", draft=number)
             told |= {"version": version, "text": audit.text_digest(made.text)}
@@ -256,7 +258,7 @@ class Studies:
             connection.execute("DELETE FROM job WHERE study = ?", (study.id,))
             has_draft = connection.execute("SELECT 1 FROM draft WHERE study = ?", (study.id,)).fetchone()
             if has_draft:
-                change_state(connection, study.id, study.state)
+                change_state(connection, study.id, study.state, f"no other draft: {reason}")
             else:
                 change_state(connection, study.id, "failed", reason)
             audit.append(connection, SYSTEM, "draft failed", study.id, reason=reason)
@@ -293,9 +295,11 @@ class Studies:
             raise UnknownStudyError(f"{name!r} names {several} here")
         return str(rows[0]["id"])
 
-    def images(self, study_id: str) -> tuple[ReadingImage, ...]:
-        """Its images, in order."""
-        rows = self.database.connection.execute("SELECT * FROM image WHERE study = ? ORDER BY place", (study_id,))
+    def images(self, study_id: str, *, until: str = "") -> tuple[ReadingImage, ...]:
+        """Its images, in order; with a time, those that were here by then."""
+        rows = self.database.connection.execute(
+            "SELECT * FROM image WHERE study = ?1 AND (?2 = '' OR received_at <= ?2) ORDER BY place", (study_id, until)
+        )
         return tuple(image_of(row) for row in rows)
 
     def draft(self, study_id: str, number: int | None = None) -> Draft | None:
@@ -325,6 +329,9 @@ class Studies:
         if request_key:
             row = connection.execute("SELECT id FROM study WHERE request_key = ?", (request_key,)).fetchone()
             if row:
+                known = connection.execute("SELECT digest FROM image WHERE study = ? ORDER BY place", (row["id"],))
+                if [each["digest"] for each in known][: len(images)] != [image.digest for image in images]:
+                    raise ConflictError("Idempotency-Key: was used for other images; every upload has a key of its own")
                 return study_row(connection, row["id"])
         waiting = connection.execute("SELECT count(*) FROM job").fetchone()[0]
         if waiting >= most_waiting:

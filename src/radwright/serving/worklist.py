@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radwright.errors import ConfigError, near
-from radwright.serving.database import Database
+from radwright.serving.database import Database, folded
 from radwright.serving.records import STUDY_STATES
 
 ORDERS = {
@@ -60,7 +60,8 @@ class Worklist:
         Args:
             state: one of ``STUDY_STATES``; empty: any.
             finding: that their report asserts; empty: any.
-            words: each stands in the patient's name or id, the accession, the description or the indication.
+            words: each, with or without accents, stands in the patient's name or id, the accession, the description or
+                the indication.
             order: one of ``ORDERS``.
             limit: at most ``MOST_ROWS``.
             offset: how many to leave out from the first.
@@ -78,9 +79,9 @@ class Worklist:
         if finding:
             conditions.append("EXISTS (SELECT 1 FROM asserted WHERE asserted.study = study.id AND finding = ?)")
             values.append(finding)
-        for word in words.split()[:8]:
-            conditions.append("(" + " OR ".join(f"instr(lower({name}), ?)" for name in _SEARCHED) + ")")
-            values += [word.lower()] * len(_SEARCHED)
+        for word in folded(words).split()[:8]:
+            conditions.append("(" + " OR ".join(f"instr(folded({name}), ?)" for name in _SEARCHED) + ")")
+            values += [word] * len(_SEARCHED)
         where, connection = " AND ".join(conditions), self.database.connection
         total = connection.execute(f"SELECT count(*) FROM study WHERE {where}", values).fetchone()[0]
         rows = connection.execute(

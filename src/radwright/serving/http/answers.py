@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -147,8 +148,29 @@ def study_out(room: ReadingRoom, study_id: str) -> wire.StudyOut:
         versions=[version_row_out(each) for each in versions],
         report=version_out(shown) if shown else None,
         signature=signature_out(signature) if signature else None,
-        notes=_notes(study, images, drafts[-1] if drafts else None, shown.text if shown else ""),
+        notes=[
+            *_late(room, study_id, images, drafts, signature),
+            *_notes(study, images, drafts[-1] if drafts else None, shown.text if shown else ""),
+        ],
     )
+
+
+def _late(
+    room: ReadingRoom,
+    study_id: str,
+    images: tuple[ReadingImage, ...],
+    drafts: list[Draft],
+    signature: Signature | None,
+) -> Iterator[str]:
+    """What came too late to be seen by who wrote or signed."""
+    moments = [(signature.signed_at, "the report was signed, and is no part of it")] if signature else []
+    if not signature and drafts:
+        moments = [(drafts[-1].created_at, "the draft was written; ask for another draft")]
+    for moment, what in moments:
+        late = images[len(room.studies.images(study_id, until=moment)) :]
+        if late:
+            names = ", ".join(str(image.place + 1) for image in late)
+            yield f"{'Image' if len(late) == 1 else 'Images'} {names} came after {what}."
 
 
 def _notes(study: ReadingStudy, images: tuple[ReadingImage, ...], draft: Draft | None, text: str) -> list[str]:

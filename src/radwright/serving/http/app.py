@@ -14,7 +14,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from radwright import __version__
-from radwright.errors import ConfigError, MissingExtraError, OutputError, RadwrightError, StudyError
+from radwright.errors import ConfigError, MissingExtraError, OutputError, RadwrightError, StoreError, StudyError
 from radwright.serving.http import images, reports, studies, system
 from radwright.serving.http.guard import RETRY_S, Guard, RefusedError
 from radwright.serving.intake import RefusedImageError
@@ -31,6 +31,7 @@ _KINDS: tuple[tuple[type[RadwrightError], int, str], ...] = (
     (ConfigError, 422, "invalid"),
     (MissingExtraError, 501, "not_installed"),
     (OutputError, 507, "not_kept"),
+    (StoreError, 500, "damaged"),
 )
 """The first that fits; any other error is 500."""
 _CODES = {404: "not_found", 405: "not_allowed", 408: "timeout", 413: "too_large"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import mimetypes
 from functools import cache
 from importlib import resources
@@ -22,6 +23,7 @@ from radwright.serving.http.guard import COOKIE, RefusedError, cookie_of
 from radwright.serving.records import LABEL
 from radwright.serving.refusals import UnknownStudyError
 
+logger = logging.getLogger(__name__)
 router = APIRouter()
 _PLAIN = {"schema": {"type": "string"}}
 
@@ -44,6 +46,7 @@ def open_session(request: Request, response: Response, server: ServerDep, given:
     secret = server.room.access.open_session(given.token)
     user = server.room.access.user_of(given.token)
     if secret is None or user is None:
+        logger.warning("a sign-in was refused: nobody has that token")
         raise RefusedError(401, "unauthorized", "this token is not known here, or was revoked")
     response.set_cookie(
         COOKIE,
