@@ -34,7 +34,7 @@ def studies(port: int) -> int:
 
 
 def blobs(folder: Path) -> set[str]:
-    return {path.name for path in (folder / "images").rglob("*") if path.is_file()}
+    return {path.name for path in (folder / "room" / "images").rglob("*") if path.is_file()}
 
 
 def test_there_are_enough_and_no_two_are_alike() -> None:
