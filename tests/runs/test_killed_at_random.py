@@ -89,7 +89,7 @@ def finish(command: Command, folder: Path) -> float:
 
 @dataclass(slots=True)
 class Toll:
-    """What was done to a command; a JUnit file (``--junit-xml``) holds it.
+    """What was done to a command; `pytest -rP` shows it.
 
     Attributes:
         at_work: kills after it had written something in this very call.
@@ -204,7 +204,7 @@ def drafting(checkpoint: Path, store: Path) -> Command:
     return Command(lambda out: ["generate", *inputs, "--out", str(out / "drafts.jsonl")], "drafts", "exists already")
 
 
-def test_preparing(store: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_preparing(store: Path, tmp_path: Path) -> None:
     command = preparing(tmp_path)
     toll = Toll()
     (tmp_path / "calm").mkdir()
@@ -213,12 +213,10 @@ def test_preparing(store: Path, tmp_path: Path, record_property: Callable[[str, 
     assert len(expected) > 25
     for out in kill_at_random(command, tmp_path, seconds, 1, toll):
         assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
-    record_property("toll", str(toll))
+    sys.stdout.write(f"{toll}\n")
 
 
-def test_training(
-    store: Path, checkpoint: Path, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_training(store: Path, checkpoint: Path, tmp_path: Path) -> None:
     command = training(tmp_path, store)
     toll = Toll()
     (tmp_path / "calm").mkdir()
@@ -234,7 +232,7 @@ def test_training(
         assert all(torch.equal(state[name], last[name]) for name in last)
         assert lines_of(out) == lines_of(checkpoint.parent)
         assert not {path.name for path in out.iterdir()} ^ {path.name for path in checkpoint.parent.iterdir()}
-    record_property("toll", str(toll))
+    sys.stdout.write(f"{toll}\n")
 
 
 def lines_of(run: Path) -> list[dict[str, object]]:
@@ -244,9 +242,7 @@ def lines_of(run: Path) -> list[dict[str, object]]:
     return [{key: value for key, value in json.loads(line).items() if key not in clocked} for line in text.splitlines()]
 
 
-def test_drafting(
-    store: Path, checkpoint: Path, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_drafting(store: Path, checkpoint: Path, tmp_path: Path) -> None:
     command = drafting(checkpoint, store)
     toll = Toll()
     (tmp_path / "calm").mkdir()
@@ -260,7 +256,7 @@ def test_drafting(
         assert [row[:2] for row in found] == [row[:2] for row in expected]
         # A call begins with its own batch: sums of other batches differ in the last bits.
         assert [row[2] for row in found] == pytest.approx([row[2] for row in expected], abs=1e-4)
-    record_property("toll", str(toll))
+    sys.stdout.write(f"{toll}\n")
 
 
 def drafts_of(out: Path) -> list[tuple[str, str, float]]:
