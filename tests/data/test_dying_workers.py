@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 
 from radwright.data import files, writing
-from radwright.data.loading import BatchLoader, LoadingConfig
 from radwright.data.prepare import PrepareConfig, prepare
 from radwright.data.sources.base import StudyReference
 from radwright.data.sources.phantom import PhantomSource
 from radwright.data.store import HEADER, STORE_VERSION, PreparedStore, study_row
 from radwright.data.writing import StoreWriter
 from radwright.errors import SourceError, StoreError
-from radwright.imaging.config import ImageConfig
 from radwright.types import ImageInMemory, Study, View
 
 DEADLY = "RADWRIGHT_TEST_DEADLY"
@@ -37,7 +35,8 @@ def test_a_dead_process_of_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     studies = tmp_path / "studies.yaml"
     studies.write_text("size_px: 32\nnum_studies: {train: 16}\n")
     config = PrepareConfig(format="test_dying_workers:Deadly", workers=2)
-    prepare(studies, tmp_path / "whole", config.model_copy(update={"workers": 1}))
+    alone = config.model_copy(update={"workers": 1})
+    prepare(studies, tmp_path / "whole", alone)
     monkeypatch.setenv(DEADLY, PreparedStore(tmp_path / "whole").study_ids[13])
     with pytest.raises(SourceError, match=r"a worker process died.*run the same command again with fewer --workers"):
         prepare(studies, tmp_path / "out", config)
@@ -45,7 +44,7 @@ def test_a_dead_process_of_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(StoreError, match="not finished"):
         PreparedStore(tmp_path / "out")
     monkeypatch.delenv(DEADLY)
-    prepare(studies, tmp_path / "out", config)
+    prepare(studies, tmp_path / "out", alone)
     whole, again = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "out"))
     assert again == whole
 
@@ -53,6 +52,9 @@ def test_a_dead_process_of_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("error", [StoreError("shard-00000.arrow: is damaged"), MemoryError("no memory left")])
 def test_a_dead_thread_of_the_loader(error: Exception, tmp_path: Path, picture_bytes: Any) -> None:
     """The steps before it come as ever, then its error; no thread is left, and nobody waits."""
+    from radwright.data.loading import BatchLoader, LoadingConfig  # torch, which the processes above do without
+    from radwright.imaging.config import ImageConfig
+
     files.write_lines(tmp_path / HEADER, [{"version": STORE_VERSION, "complete": True}])
     with StoreWriter(tmp_path, []) as writer:
         for number in range(12):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from radwright.data.files import drop_torn_line, json_line, output_errors, read_lines, sync, write_lines
+from radwright.data.files import drop_torn_line, json_line, output_errors, read_lines, write_lines
 from radwright.errors import OutputError
 from radwright.types import Report, Skipped, Study
 
@@ -110,7 +110,6 @@ def draft_to_file(
         write_lines(out, rows)
     with output_errors(out):
         partial.unlink()
-        sync(out.parent)
     unfinished = sum(not row["finished"] for row in rows)
     return DraftingSummary(len(rows), num_resumed, unfinished, seconds, tuple(skipped))
 
