@@ -18,6 +18,11 @@ TEMPORARY_PREFIX = ".writing-"
 """Names of unfinished files start with this; a later run removes them."""
 
 
+def strangers(folder: Path) -> list[str]:
+    """Names of what is in a folder, sorted, without the unfinished files of a run that was killed."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY_PREFIX))
+
+
 @contextlib.contextmanager
 def output_errors(path: Path) -> Iterator[None]:
     """Turn an operating-system error while writing ``path`` into an OutputError that says what to do.
@@ -47,6 +52,8 @@ def why_not_written(error: Exception) -> str:
         return "the file would be larger than this system or its limits (ulimit -f) allow"
     if number in {errno.EROFS, errno.EACCES, errno.EPERM}:
         return f"{os.strerror(number)}; choose a folder that you may write to"
+    if number in {errno.ENOTDIR, errno.EEXIST}:
+        return "a file stands where a folder is needed; choose another place, or move the file away"
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 

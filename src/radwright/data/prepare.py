@@ -198,9 +198,8 @@ def _start(out: Path, header: Mapping[str, Any]) -> dict[str, Any] | None:
         StoreError: the folder holds something else.
     """
     if not (out / HEADER).exists():
-        strangers = [entry.name for entry in out.iterdir() if not entry.name.startswith(files.TEMPORARY_PREFIX)]
-        if strangers:
-            raise StoreError(f"{out}: is not empty (it holds {sorted(strangers)[0]}); choose another --out")
+        if held := files.strangers(out):
+            raise StoreError(f"{out}: is not empty (it holds {held[0]}); choose another --out")
         files.write_lines(out / HEADER, [header])
         return None
     found = read_header(out)

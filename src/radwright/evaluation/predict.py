@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from radwright.data.files import drop_torn_line, json_line, output_errors, read_lines, sync, write_lines
+from radwright.data.files import drop_torn_line, json_line, output_errors, read_lines, write_lines
 from radwright.errors import OutputError
 from radwright.types import Report, Skipped, Study
 
@@ -82,9 +82,9 @@ def draft_to_file(
     Raises:
         OutputError: ``out`` exists, a partial file of another job is in the way, or nothing can be written.
     """
-    if out.exists():
-        raise OutputError(f"{out}: exists already; choose another --out, or remove it")
     partial = out.with_name(out.name + ".partial")
+    if out.exists() and not _is_copy(out, partial):
+        raise OutputError(f"{out}: exists already; choose another --out, or remove it")
     identity = json.loads(json.dumps(identity))
     done = _resume(partial, identity)
     seconds, skipped = 0.0, []
@@ -108,8 +108,8 @@ def draft_to_file(
     _write_skipped(out, skipped)
     if rows:
         write_lines(out, rows)
-    partial.unlink()
-    sync(out.parent)
+    with output_errors(out):
+        partial.unlink()
     unfinished = sum(not row["finished"] for row in rows)
     return DraftingSummary(len(rows), num_resumed, unfinished, seconds, tuple(skipped))
 
@@ -123,10 +123,17 @@ def _write(path: Path, stream: Any, row: Mapping[str, Any]) -> None:
 
 def _write_skipped(out: Path, skipped: Iterable[Skipped]) -> None:
     path = out.with_name(out.name + ".skipped.jsonl")
-    path.unlink(missing_ok=True)
+    with output_errors(path):
+        path.unlink(missing_ok=True)
     rows = [{"study_id": study.study_id, "reason": study.reason} for study in skipped]
     if rows:
         write_lines(path, rows)
+
+
+def _is_copy(out: Path, partial: Path) -> bool:
+    """Whether ``out`` is what a job had just made of ``partial`` when a kill kept it from removing that."""
+    rows = read_lines(partial)[1:]
+    return bool(rows) and out.is_file() and out.read_bytes() == b"".join(map(json_line, rows))
 
 
 def _resume(partial: Path, identity: Mapping[str, Any]) -> set[str]:

@@ -118,8 +118,8 @@ def save_checkpoint(
         (partial / "MODEL_CARD.md").write_text(model_card(config.method, provenance), encoding="utf-8")
         for file in partial.rglob("*"):
             sync(file)
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
+        if path.exists():  # else a kill came between the renames, and what there was is in `old` alone
+            shutil.rmtree(old, ignore_errors=True)
             os.replace(path, old)
         os.replace(partial, path)
         sync(path.parent)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from radwright.data.files import atomic_file, folder_lock, output_errors
+from radwright.data.files import atomic_file, folder_lock, output_errors, strangers
 from radwright.errors import OutputError
 
 JOB = "job.json"
@@ -38,8 +38,8 @@ def claimed(out: Path, command: str, identity: Mapping[str, Any]) -> Iterator[No
 def _claim(out: Path, job: Mapping[str, Any]) -> None:
     path = out / JOB
     if not path.exists():
-        if strangers := sorted(entry.name for entry in out.iterdir()):
-            raise OutputError(f"{out}: is not empty (it holds {strangers[0]}); choose another --out")
+        if held := strangers(out):
+            raise OutputError(f"{out}: is not empty (it holds {held[0]}); choose another --out")
         write_json(path, job)
         return
     try:

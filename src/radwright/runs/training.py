@@ -16,11 +16,12 @@ import torch
 import yaml
 from torch import nn
 
-from radwright.data.files import atomic_file, output_errors
+from radwright.data.files import atomic_file, output_errors, strangers
 from radwright.data.joined import JoinedStores
 from radwright.data.loading import BatchLoader, report_tokens
+from radwright.data.prepare import read_summary
 from radwright.data.reports import report_text
-from radwright.data.store import SUMMARY, PreparedStore
+from radwright.data.store import PreparedStore
 from radwright.data.studies import Studies
 from radwright.errors import ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
@@ -110,7 +111,7 @@ def check_folder(out: Path, recipe: Recipe) -> None:
     """
     path = out / RECIPE_FILE
     if not path.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or strangers(out)):
             raise OutputError(f"{out}: holds something else than a run; choose another --out")
         return
     started = [
@@ -164,7 +165,7 @@ def _frequency(store: PreparedStore, recipe: Recipe) -> DocumentFrequency:
 
 def _describe(store: PreparedStore) -> dict[str, Any]:
     """What a checkpoint says about the studies it was trained on."""
-    summary = json.loads((store.path / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_summary(store.path)
     splits = {name: split["studies"] for name, split in summary["splits"].items()}
     return {"format": store.header["format"], "splits": splits, **store.header.get("terms", {})}
 

@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from radwright.data.files import why_not_written
+from radwright.data.files import output_errors, why_not_written
 from radwright.errors import CheckpointError, MissingExtraError, OutputError
 
 
@@ -103,7 +103,8 @@ class JsonlHook(Hook):
         """
         position = int(memory.get("position", 0))
         try:
-            self._file = self.path.open("r+b" if self.path.exists() else "w+b")
+            # Unbuffered: a buffer would be flushed once more on closing, and hide why a full disk stopped the run.
+            self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
             size = self._file.seek(0, os.SEEK_END)
             if size < position:
                 raise CheckpointError(
@@ -125,17 +126,21 @@ class JsonlHook(Hook):
     def _write(self, record: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        try:
-            self._file.write(json.dumps(_strict(record), allow_nan=False).encode() + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {why_not_written(error)}") from error
+        line = json.dumps(_strict(record), allow_nan=False).encode() + b"\n"
+        with output_errors(self.path):
+            while line:
+                line = line[self._file.write(line) :]
 
     def memory(self) -> dict[str, Any]:
-        """The file's length, after forcing it to disk."""
+        """The file's length, after forcing it to disk.
+
+        Raises:
+            OutputError: it cannot be.
+        """
         if self._file is None:
             return {}
-        os.fsync(self._file.fileno())
+        with output_errors(self.path):
+            os.fsync(self._file.fileno())
         return {"position": self._file.tell()}
 
     def close(self) -> None:
@@ -157,6 +162,7 @@ class TensorBoardHook(Hook):
 
         Raises:
             MissingExtraError: tensorboard is not installed.
+            OutputError: the file cannot be written; so for all that follows.
         """
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -165,7 +171,8 @@ class TensorBoardHook(Hook):
                 'this needs tensorboard, which is not installed: pip install "radwright[train]"'
             ) from error
         purge = facts.step + 1 if facts.resumed else None
-        self._writer = SummaryWriter(str(self.directory), purge_step=purge)
+        with output_errors(self.directory):
+            self._writer = SummaryWriter(str(self.directory), purge_step=purge)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Write the numbers of a training line."""
@@ -174,28 +181,33 @@ class TensorBoardHook(Hook):
         for group, values in groups.items():
             for name, value in values.items():
                 if isinstance(value, int | float) and name not in {"step", "epoch"}:
-                    self._writer.add_scalar(f"{group}/{name}", value, record["step"])
+                    with output_errors(self.directory):
+                        self._writer.add_scalar(f"{group}/{name}", value, record["step"])
 
     def validation(self, record: Mapping[str, Any]) -> None:
         """Write the scores."""
         for name, value in record["scores"].items():
-            self._writer.add_scalar(f"validation/{name}", value, record["step"])
+            with output_errors(self.directory):
+                self._writer.add_scalar(f"validation/{name}", value, record["step"])
 
     def picture(self, step: int, picture: Picture) -> None:
         """Show it under ``pictures/``."""
         layout = "HW" if picture.pixels.ndim == 2 else "HWC"
-        self._writer.add_image(f"pictures/{picture.name}", picture.pixels, step, dataformats=layout)
+        with output_errors(self.directory):
+            self._writer.add_image(f"pictures/{picture.name}", picture.pixels, step, dataformats=layout)
 
     def memory(self) -> dict[str, Any]:
         """Nothing, after flushing."""
         if self._writer is not None:
-            self._writer.flush()
+            with output_errors(self.directory):
+                self._writer.flush()
         return {}
 
     def close(self) -> None:
         """Close the event file."""
         if self._writer is not None:
-            self._writer.close()
+            with output_errors(self.directory):
+                self._writer.close()
             self._writer = None
 
 
