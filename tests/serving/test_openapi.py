@@ -64,7 +64,11 @@ def _studies(room: ReadingRoom) -> Iterator[str]:
     room.reports.save(edited, "All clear.", based_on=1, author="local")
     yield (failed := upload())
     room.studies.fail(job_of(room, failed), "no draft can be had")
-    yield room.studies.receive(study(study_uid="1.2.3"), image(data=pixels[0], width=40, height=32, sop_instance_uid="1.2.3.4"), actor="pacs:MAIN")
+    yield room.studies.receive(
+        study(study_uid="1.2.3"),
+        image(data=pixels[0], width=40, height=32, sop_instance_uid="1.2.3.4"),
+        actor="pacs:MAIN",
+    )
 
 
 @pytest.fixture(scope="module")

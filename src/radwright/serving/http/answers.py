@@ -150,7 +150,7 @@ def study_out(room: ReadingRoom, study_id: str) -> wire.StudyOut:
         signature=signature_out(signature) if signature else None,
         notes=[
             *_late(room, study_id, images, drafts, signature),
-            *_notes(study, images, drafts[-1] if drafts else None, shown.text if shown else ""),
+            *_notes(study, images, drafts[-1] if drafts else None, shown.text if shown else "", bool(signature)),
         ],
     )
 
@@ -173,7 +173,9 @@ def _late(
             yield f"{'Image' if len(late) == 1 else 'Images'} {names} came after {what}."
 
 
-def _notes(study: ReadingStudy, images: tuple[ReadingImage, ...], draft: Draft | None, text: str) -> list[str]:
+def _notes(
+    study: ReadingStudy, images: tuple[ReadingImage, ...], draft: Draft | None, text: str, is_signed: bool
+) -> list[str]:
     notes = [
         f"image {image.place + 1}: the file says that text is written into its pixels; it may name the patient"
         for image in images
@@ -182,7 +184,8 @@ def _notes(study: ReadingStudy, images: tuple[ReadingImage, ...], draft: Draft |
     if draft is not None and not draft.finished:
         notes.append("The draft reached the length limit without ending by itself.")
     if fields := sorted({part.field.replace("_", " ") for part in names_in(text, study)}):
-        notes.append(f"The report repeats the {' and the '.join(fields)}: take it out unless it is meant.")
+        advice = "" if is_signed else ": take it out unless it is meant"
+        notes.append(f"The report repeats the {' and the '.join(fields)}{advice}.")
     return notes
 
 

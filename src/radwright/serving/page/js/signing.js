@@ -9,10 +9,10 @@ import { personName } from "./words.js";
 let observerBefore = "";
 
 /**
- * @param {{id: string, study: any, report: {number: number, text: string}, uncertain: number, needsName: boolean,
+ * @param {{id: string, study: any, report: {number: number, text: string}, uncertain: number, notes: string[], needsName: boolean,
  *   signed: () => void}} options
  */
-export function openSigning({ id, study, report, uncertain, needsName, signed }) {
+export function openSigning({ id, study, report, uncertain, notes, needsName, signed }) {
   const name = el("input", { type: "text", id: "observer", autocomplete: "off", required: true, autofocus: needsName });
   name.value = observerBefore;
   const wrong = el("p", { class: "wrong", role: "alert" });
@@ -42,6 +42,7 @@ export function openSigning({ id, study, report, uncertain, needsName, signed })
       el("p", {}, "For ", el("strong", {}, patient.filter(Boolean).join(" \u00b7 ")), `. Version ${report.number}, word for word:`),
       el("div", { class: "exact", id: "to-be-signed", tabindex: "0", role: "group", "aria-label": "Text to be signed", autofocus: !needsName }, report.text),
       uncertain > 0 && el("p", { class: "notice" }, `${uncertain === 1 ? "One sentence is" : `${uncertain} sentences are`} marked uncertain by the model.`),
+      ...notes.map((note) => el("p", { class: "notice" }, note)),
       el("p", { class: "muted" }, "Once signed the report cannot be changed."),
       needsName && el("div", { class: "field" }, el("label", { for: "observer" }, "Signed by"), name),
       wrong,

@@ -124,7 +124,7 @@ export class StudyPage {
     const open = this.mayEdit();
     fill(this.strip, patientStrip(study, notes ?? [], images.some((/** @type {any} */ image) => image.burned_in), this.next()));
     this.report.draw();
-    fill(this.panels.findings, drawFindings(draft, this.surroundings.titles, (sentence) => this.goTo(sentence)));
+    fill(this.panels.findings, drawFindings(draft, this.surroundings.titles, (sentence) => this.goTo(sentence), this.data.study.findings ?? []));
     fill(this.panels.clues, drawClues(draft, this.surroundings.model.diseases, open && !this.writing && draft !== null, (forced) => this.drafting.redraft(forced)));
     fill(this.panels.versions, drawVersions(this.id, versions, open, (text) => this.replaceText(text)));
     this.drawActions();
@@ -226,6 +226,7 @@ export class StudyPage {
       id: this.id,
       study: this.data.study,
       report: this.data.report,
+      notes: this.data.notes ?? [],
       uncertain: left.filter(({ source }) => source !== null && isUncertain(this.data.draft, source)).length,
       needsName: !this.surroundings.session.needs_token,
       signed: () => this.showSigned(),
