@@ -9,6 +9,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import numpy.typing as npt
 
 from radwright.errors import ImageError, RadwrightError, require
 from radwright.imaging.decode import Pixels
-from radwright.imaging.dicom_tags import DicomHeader, header_of, pixel_aspect, texts_of
+from radwright.imaging.dicom_tags import DicomHeader, header_of, number_of, pixel_aspect, texts_of
+from radwright.imaging.dicom_window import Shown, modality_of, shown_of
+from radwright.imaging.modality import ModalityValues
 
 # What pydicom finds odd in a header is either met here or does not matter; a job over many files would drown in it.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
@@ -27,6 +30,7 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _ENDS_WITH_MARKER = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70))
 """Transfer syntaxes of the older JPEG standard."""
 
+_LARGEST = 65535
 
 _MOST_READS = 30_000
 """Steps in which a file may be read: up to three an element, one an item; real files need some hundreds."""
@@ -52,7 +56,7 @@ def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
     dataset = _read(io.BytesIO(data), name, pixels=False)
     if refusal := header_of(dataset).refusal:
         raise ImageError(f"{name}: {refusal}")
-    channels, frames = _number(dataset, "SamplesPerPixel", 1), _number(dataset, "NumberOfFrames", 1)
+    channels, frames = number_of(dataset, "SamplesPerPixel", 1), number_of(dataset, "NumberOfFrames", 1)
     colours = (texts_of(dataset, ["PhotometricInterpretation"])["PhotometricInterpretation"] or "MONOCHROME2").upper()
     if channels != 1 or not colours.startswith("MONOCHROME"):
         raise ImageError(
@@ -63,7 +67,7 @@ def probe_dicom(data: bytes, *, name: str) -> tuple[int, int]:
         raise ImageError(
             f"{name}: has {frames:.0f} frames; one radiograph per file is expected: leave it out, or export one frame"
         )
-    width, height = _number(dataset, "Columns", 0), _number(dataset, "Rows", 0)
+    width, height = number_of(dataset, "Columns", 0), number_of(dataset, "Rows", 0)
     if not (width and height):
         raise ImageError(f"{name}: has no image in it (no Rows and Columns)")
     aspect = pixel_aspect(dataset)
@@ -83,20 +87,41 @@ def decode_dicom(data: bytes, *, name: str) -> Pixels:
     Raises:
         ImageError: the pixels are missing, truncated, or in an encoding that cannot be read.
     """
-    dataset = _read(io.BytesIO(data), name, pixels=True)
-    stored = _stored_values(dataset, name)
-    inverted = str(dataset.PhotometricInterpretation).strip().upper() == "MONOCHROME1"
-    try:
-        padding = _padding(dataset, stored)
-        shown = _shown(dataset, stored, ~padding)
-    except RadwrightError:
-        raise
-    except Exception as error:  # malformed tags raise anything in pydicom
-        raise ImageError(f"{name}: its window or lookup table cannot be applied: {error}") from error
-    if inverted:
+    view = _view(data, name)
+    shown = view.shown.pixels
+    if view.inverted:
         shown = np.iinfo(shown.dtype).max - shown
-    shown[padding] = 0
+    shown[view.padding] = 0
     return shown
+
+
+def modality_values(data: bytes, *, name: str) -> ModalityValues:
+    """The values before the VOI window, bright is dense, and the window through which ``decode_dicom`` shows them.
+
+    Through a linear window, or none, the first picture is that of ``decode_dicom``. Of a SIGMOID or a lookup table the
+    window is the range that it maps to between 1 % and 99 % (ours). Every stored value keeps a value of its own, but
+    where they span more than 16 bits. Padding has the smallest value.
+
+    Raises:
+        ImageError: the pixels are missing, truncated, or in an encoding that cannot be read.
+    """
+    view = _view(data, name)
+    # A table that falls, and MONOCHROME1, show small values bright. Pixels are then counted down from the largest value
+    # and the slope is negative: bright is dense, and the numbers that a reader sees are still the file's.
+    flipped = view.inverted != view.shown.falls
+    sign = -1.0 if flipped != (view.slope < 0) else 1.0
+    steps = view.steps.astype(np.float64) * sign
+    inside = ~view.padding
+    low, high = float(steps[inside].min()), float(steps[inside].max())
+    black = view.shown.window.ends[1 if flipped else 0]
+    below = np.floor(sign * (black - view.intercept) / view.slope)
+    if view.padding.any() and high - min(low, below) <= _LARGEST:
+        low = min(low, below)  # so that padding is black in the first picture though its window begins below all values
+    size = max(1.0, (high - low) / _LARGEST)
+    steps[view.padding] = low
+    pixels = np.rint((steps - low) / size).astype(np.uint8 if high - low <= 255 else np.uint16)
+    slope = view.slope * sign
+    return ModalityValues(pixels, slope * size, slope * low + view.intercept, view.shown.window)
 
 
 def read_dicom_header(stream: IO[bytes], *, name: str) -> DicomHeader:
@@ -227,7 +252,7 @@ def _complete(dataset: Any) -> None:
         dataset.BitsStored = dataset.BitsAllocated
     if dataset.get("PixelRepresentation") is None:
         dataset.PixelRepresentation = 0
-    unused = int(_number(dataset, "HighBit", dataset.BitsStored - 1)) + 1 - dataset.BitsStored
+    unused = int(number_of(dataset, "HighBit", dataset.BitsStored - 1)) + 1 - dataset.BitsStored
     if is_native and dataset.BitsAllocated == 16 and 0 < unused <= 16 - dataset.BitsStored:
         order = "<u2" if dataset.original_encoding[1] else ">u2"
         data = dataset.PixelData[: len(dataset.PixelData) // 2 * 2]
@@ -241,18 +266,34 @@ def _ends(dataset: Any) -> bool:
     return frame.rstrip(b"\0").endswith(b"\xff\xd9")
 
 
-def _shown(dataset: Any, stored: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> Pixels:
-    """Display values before inversion; ``inside``: where the image is not padded."""
-    bits = int(_number(dataset, "BitsStored", 16))
-    signed = bool(_number(dataset, "PixelRepresentation", 0))
-    values = _modality_values(dataset, stored)
-    windowed = _windowed(dataset, values, inside)
-    if windowed is not None:
-        return windowed
-    if bits <= 8 and not signed and values is stored:
-        largest = 2**bits - 1
-        return np.asarray(np.rint(stored.clip(0, largest) * (255 / largest)), dtype=np.uint8)
-    return _stretch(values, float(values[inside].min()), float(values[inside].max()))
+@dataclass(frozen=True, slots=True)
+class _View:
+    """An image on its way: values are ``steps * slope + intercept``, and padding is where there is no image."""
+
+    steps: npt.NDArray[Any]
+    slope: float
+    intercept: float
+    shown: Shown
+    padding: npt.NDArray[np.bool_]
+    inverted: bool
+
+
+def _view(data: bytes, name: str) -> _View:
+    dataset = _read(io.BytesIO(data), name, pixels=True)
+    stored = _stored_values(dataset, name)
+    inverted = str(dataset.PhotometricInterpretation).strip().upper() == "MONOCHROME1"
+    try:
+        padding = _padding(dataset, stored)
+        steps, slope, intercept = modality_of(dataset, stored)
+        values = steps
+        if (slope, intercept) != (1.0, 0.0):
+            values = np.asarray(steps.astype(np.float64) * slope + intercept)
+        shown = shown_of(dataset, values, ~padding, is_stored=values is stored)
+    except RadwrightError:
+        raise
+    except Exception as error:  # malformed tags raise anything in pydicom
+        raise ImageError(f"{name}: its window or lookup table cannot be applied: {error}") from error
+    return _View(steps, slope, intercept, shown, padding, inverted)
 
 
 def _padding(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -260,7 +301,7 @@ def _padding(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
     The value, or all from the value to the limit, whichever is larger. Both are met with the wrong sign.
     """
-    ends = [_number(dataset, keyword, None) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    ends = [number_of(dataset, keyword, None) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if ends[0] is None:
         return np.zeros(stored.shape, dtype=bool)
     full = 2 ** (8 * stored.dtype.itemsize)
@@ -270,81 +311,3 @@ def _padding(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     ]
     padded = np.asarray((stored >= min(known)) & (stored <= max(known)))
     return np.zeros_like(padded) if padded.all() else padded
-
-
-def _modality_values(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Stored values through the modality table, or slope and intercept; ``stored`` itself where they change nothing."""
-    table = dataset.get("ModalityLUTSequence")
-    if table:
-        return _looked_up(table[0], stored)[0]
-    slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
-    if (slope, intercept) == (1.0, 0.0) or slope == 0 or not np.isfinite([slope, intercept]).all():
-        return stored
-    return np.asarray(stored.astype(np.float64) * slope + intercept)
-
-
-def _looked_up(table: Any, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], int]:
-    """Values through a lookup table (PS3.3 C.11.1.1), and its largest possible entry.
-
-    Values below the first or above the last entry get that entry. Eight-bit tables are met packed and in words.
-    """
-    num_entries, first, bits = (int(value) for value in table.LUTDescriptor)
-    num_entries = num_entries or 65536
-    if first > 32767 and values.min() < 0:
-        first -= 65536
-    raw = table.LUTData
-    if isinstance(raw, bytes):
-        entries = np.frombuffer(raw, np.uint8 if len(raw) < 2 * num_entries else "<u2")[:num_entries]
-    else:
-        entries = np.asarray(raw, dtype=np.int64)
-    if entries.size == 0:
-        raise ValueError("a lookup table without entries")
-    place = np.clip(np.rint(values.astype(np.float64)) - first, 0, entries.size - 1).astype(np.int64)
-    full_scale = max(2 ** min(16, max(8, bits)) - 1, int(entries.max()))
-    return entries.astype(np.float64)[place], full_scale
-
-
-def _windowed(dataset: Any, values: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16] | None:
-    """Values through the first VOI lookup table or window; None where there is none that leaves a picture."""
-    table = dataset.get("VOILUTSequence")
-    if table:
-        looked_up, full_scale = _looked_up(table[0], values)
-        return _if_picture(_stretch(looked_up, 0, full_scale), inside)
-    center, width = _number(dataset, "WindowCenter", None), _number(dataset, "WindowWidth", None)
-    if center is None or width is None or not np.isfinite([center, width]).all() or width <= 0:
-        return None
-    function = str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR").strip().upper()
-    floats = values.astype(np.float64)
-    if function == "SIGMOID":
-        unit = 1 / (1 + np.exp(np.clip(-4 * (floats - center) / width, -60, 60)))
-    elif function == "LINEAR_EXACT" or width < 1:
-        # LINEAR is defined from a width of 1 on; narrower ones are met on rescaled values (optical density).
-        unit = (floats - center) / width + 0.5
-    else:
-        unit = (floats - (center - 0.5)) / max(width - 1, 1e-6) + 0.5
-    return _if_picture(_stretch(unit, 0, 1), inside)
-
-
-def _if_picture(shown: npt.NDArray[np.uint16], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16] | None:
-    """None for a window that lies beside the values, so that everything would be one shade."""
-    return shown if int(shown[inside].min()) != int(shown[inside].max()) else None
-
-
-def _stretch(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint16]:
-    """Map [low, high] to [0, 65535], clipped and rounded."""
-    unit = (values.astype(np.float64) - low) / max(high - low, 1e-12)
-    return np.asarray(np.rint(unit.clip(0, 1) * 65535), dtype=np.uint16)
-
-
-def _number(dataset: Any, keyword: str, default: float | None) -> Any:
-    """A numeric tag's (first) value, or the default where it is absent, malformed, empty or no number."""
-    try:
-        value = dataset.get(keyword)
-    except Exception:  # malformed tags raise anything in pydicom
-        return default
-    if value is not None and not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
-        value = next(iter(value), None)
-    try:
-        return default if value is None or value == "" else float(value)
-    except (TypeError, ValueError):
-        return default

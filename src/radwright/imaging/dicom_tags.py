@@ -204,6 +204,20 @@ def pixel_aspect(dataset: Any) -> float:
     return 1.0
 
 
+def number_of(dataset: Any, keyword: str, default: float | None) -> Any:
+    """A numeric tag's (first) value, or the default where it is absent, malformed, empty or no number."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # malformed tags raise anything in pydicom
+        return default
+    if value is not None and not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
+        value = next(iter(value), None)
+    try:
+        return default if value is None or value == "" else float(value)
+    except (TypeError, ValueError):
+        return default
+
+
 def _other_part(dataset: Any) -> str:
     """Why it shows another part of the body: of the image's own tags any, the study's only where those are silent."""
     code = _text(dataset, "BodyPartExamined")

@@ -1,4 +1,4 @@
-"""Images for the page: gray pixels at full depth for the viewer, small PNGs for the worklist."""
+"""Images for the page: the gray values behind the window for the viewer, small PNGs for the worklist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from radwright.imaging.config import ImageConfig
-from radwright.imaging.decode import Pixels, decode, probe
+from radwright.imaging.decode import Encoded, decode, probe
+from radwright.imaging.modality import Window, modality_values
 from radwright.imaging.pixels import fit, resize
 from radwright.serving.records import ReadingImage
 from radwright.serving.room import ReadingRoom
@@ -30,17 +31,21 @@ class RawPixels:
     Attributes:
         data: row-major, little-endian where they have 16 bits.
         width, height: of these pixels.
-        bits: 8 or 16; white is the largest value.
+        bits: 8 or 16.
+        slope, intercept, window: see ``ModalityValues``.
     """
 
     data: bytes
     width: int
     height: int
     bits: int
+    slope: float
+    intercept: float
+    window: Window | None
 
 
 class Pictures:
-    """Decodes kept images, by the very function through which the network reads them."""
+    """Decodes kept images, by the very steps through which the network reads them; for the viewer before the window."""
 
     def __init__(self, room: ReadingRoom) -> None:
         self._room = room
@@ -54,10 +59,13 @@ class Pictures:
         Raises:
             StoreError: its bytes are missing or were changed.
         """
+        size = fit(image.width, image.height, min(LARGEST_SIDE_PX, max(image.width, image.height)))
         with self._places:
-            gray = self._fitted(image, min(LARGEST_SIDE_PX, max(image.width, image.height)))
+            values = modality_values(self._encoded(image), at_least=size)
+            gray = resize(values.pixels, size)
         data = gray.astype("<u2").tobytes() if gray.dtype == np.uint16 else gray.tobytes()
-        return RawPixels(data, gray.shape[1], gray.shape[0], 8 * gray.dtype.itemsize)
+        bits = 8 * gray.dtype.itemsize
+        return RawPixels(data, size[0], size[1], bits, values.slope, values.intercept, values.window)
 
     def thumbnail(self, image: ReadingImage) -> bytes:
         """A PNG of at most ``THUMBNAIL_PX`` a side.
@@ -67,8 +75,9 @@ class Pictures:
         """
         if (known := self.known_thumbnail(image)) is not None:
             return known
+        size = fit(image.width, image.height, min(THUMBNAIL_PX, max(image.width, image.height)))
         with self._places:
-            gray = self._fitted(image, min(THUMBNAIL_PX, max(image.width, image.height)))
+            gray = resize(decode(self._encoded(image), at_least=size), size)
         shown = gray if gray.dtype == np.uint8 else (gray >> 8).astype(np.uint8)
         stream = io.BytesIO()
         Image.fromarray(shown).save(stream, "PNG")
@@ -83,9 +92,6 @@ class Pictures:
         with self._lock:
             return self._thumbnails.get(image.digest)
 
-    def _fitted(self, image: ReadingImage, side: int) -> Pixels:
-        size = fit(image.width, image.height, side)
-        encoded = probe(
-            self._room.blobs.get(image.digest), name=f"image {image.place + 1}", max_pixels=ImageConfig().max_pixels
-        )
-        return resize(decode(encoded, at_least=size), size)
+    def _encoded(self, image: ReadingImage) -> Encoded:
+        data = self._room.blobs.get(image.digest)
+        return probe(data, name=f"image {image.place + 1}", max_pixels=ImageConfig().max_pixels)

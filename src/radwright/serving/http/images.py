@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
@@ -31,19 +32,25 @@ _KEPT = {"Cache-Control": "private, no-store"}
     responses={
         **failures(404),
         200: {
-            "description": "gray pixels, row-major, little-endian; sizes in X-Width, X-Height, X-Bits",
+            "description": "gray pixels, row-major, little-endian; sizes in X-Width, X-Height, X-Bits. A pixel times "
+            "X-Slope plus X-Intercept is the value in the file's units, in which X-Window-Center, X-Window-Width and "
+            "X-Window-Function (LINEAR or LINEAR_EXACT, as DICOM defines them) are what the image is first shown "
+            "through; PNG and JPEG name no window",
             "content": {"application/octet-stream": _BINARY},
         },
     },
 )
 async def get_pixels(server: ServerDep, study_id: Id, place: Place) -> Response:
-    """An image's gray pixels for a viewer, bright is dense, at full depth; at most 4096 a side."""
+    """An image's gray pixels for a viewer, before any window, bright is dense; at most 4096 a side."""
     image = await run_in_threadpool(_image, server, study_id, place)
     async with server.decoding:
         raw = await run_in_threadpool(server.pictures.pixels, image)
     sizes = {"Width": raw.width, "Height": raw.height, "Bits": raw.bits}
     full = {"Full-Width": image.width, "Full-Height": image.height}
-    headers = {f"X-{name}": str(value) for name, value in {**sizes, **full}.items()}
+    told: dict[str, float | str] = {**sizes, **full, "Slope": raw.slope, "Intercept": raw.intercept}
+    if (window := raw.window) is not None:
+        told |= {f"Window-{name.title()}": value for name, value in asdict(window).items()}
+    headers = {f"X-{name}": str(value) for name, value in told.items()}
     return Response(raw.data, media_type="application/octet-stream", headers=headers | _KEPT)
 
 
