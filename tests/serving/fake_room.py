@@ -74,6 +74,7 @@ class FakeStudy:
     received_at: str = field(default_factory=now)
     forced: dict[str, bool] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    windows: dict[int, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def draft_text(self) -> str:
@@ -376,7 +377,9 @@ def _handler(room: FakeRoom) -> type[BaseHTTPRequestHandler]:
             else:
                 pixels = np.ascontiguousarray(study.images[int(rest[1])])
                 height, width = pixels.shape
-                headers = {"X-Width": str(width), "X-Height": str(height), "X-Bits": str(8 * pixels.itemsize)}
+                told = {"Width": width, "Height": height, "Bits": 8 * pixels.itemsize, "Slope": 1.0, "Intercept": 0.0}
+                told |= study.windows.get(int(rest[1]), {})
+                headers = {f"X-{name}": str(value) for name, value in told.items()}
                 self.reply(200, pixels.tobytes(), "application/octet-stream", headers)
 
         def events(self, study: FakeStudy) -> None:

@@ -88,8 +88,25 @@ def test_images_are_the_decoded_pixels_and_never_more(client: TestClient) -> Non
     from PIL import Image
 
     assert answer.content == np.asarray(Image.open(io.BytesIO(data))).tobytes()
+    assert (answer.headers["x-slope"], answer.headers["x-intercept"]) == ("1.0", "0.0")
+    assert "x-window-center" not in answer.headers
     assert client.get(f"/v1/studies/{study_id}/images/0/thumbnail").headers["content-type"] == "image/png"
     assert client.get(f"/v1/studies/{study_id}/images/1/pixels").status_code == 404
+
+
+def test_what_a_window_clips_is_served_too(client: TestClient) -> None:
+    import numpy as np
+
+    pytest.importorskip("pydicom")
+    ramp = np.arange(1000, 1000 + 64 * 64, dtype=np.uint16).reshape(64, 64)
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 3000, "WindowWidth": 100}
+    study_id = upload(client, dicom(ramp, stored=16, **tags)).json()["study"]["id"]
+    answer = client.get(f"/v1/studies/{study_id}/images/0/pixels")
+    told = {name: answer.headers[f"x-{name}"] for name in ("slope", "intercept", "window-center", "window-width")}
+    assert told == {"slope": "2.0", "intercept": "1000.0", "window-center": "3000.0", "window-width": "100.0"}
+    assert answer.headers["x-window-function"] == "LINEAR"
+    served = np.frombuffer(answer.content, "<u2").reshape(64, 64)
+    assert np.array_equal(served * 2 + 1000, ramp * 2 - 1000)
 
 
 def test_clues_are_switched_and_the_draft_follows(client: TestClient) -> None:

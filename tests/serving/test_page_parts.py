@@ -91,6 +91,46 @@ def test_the_first_window_leaves_outliers_out(reader: Reader) -> None:
     assert call(reader, "window_level", flat) == {"center": 127.5, "width": 255}
 
 
+@pytest.mark.parametrize("slope", [0.001, -2.0])
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_window_has_the_units_of_the_file_and_comes_back(reader: Reader, slope: float, linear: bool) -> None:
+    script = """
+        const pixels = m.pixelWindow(a.window, a.units);
+        return [pixels, m.fileWindow(pixels, a.units)];
+    """
+    units = {"slope": slope, "intercept": 40, "linear": linear}
+    pixels, back = call(reader, "window_level", script, {"window": {"center": 30, "width": 12}, "units": units})
+    one = int(linear)
+    assert pixels["center"] == pytest.approx((30 - one / 2 - 40) / slope)
+    assert pixels["width"] == pytest.approx((12 - one) / abs(slope))
+    assert back == pytest.approx({"center": 30, "width": 12})
+
+
+def test_a_window_is_named_in_as_many_digits_as_it_needs(reader: Reader) -> None:
+    script = "return a.map((window) => m.windowName(window));"
+    windows = [{"center": 2047.5, "width": 4095}, {"center": -1.256, "width": 2.5}, {"center": 0.1234, "width": 0.05}]
+    wanted = ["W 4095 \u00b7 L 2048", "W 2.5 \u00b7 L \u22121.26", "W 0.05 \u00b7 L 0.1234"]
+    assert call(reader, "window_level", script, windows) == wanted
+
+
+def test_a_drag_has_the_pace_of_the_window_and_ends_where_the_values_do(reader: Reader) -> None:
+    script = """
+        const first = {center: 2000, width: 100};
+        const reach = m.reachOf({pixels: new Uint16Array([10, 4000])}, first);
+        const drag = (dx, dy, times) => {
+            let window = first;
+            for (let n = 0; n < times; n += 1) window = m.draggedWindow(window, dx, dy, reach);
+            return window;
+        };
+        return [reach, drag(0, 0.1, 1), drag(0.1, 0, 1), drag(0, 9, 50), drag(9, 0, 50), drag(-9, 0, 50)];
+    """
+    reach, darker, wider, *ends = call(reader, "window_level", script)
+    assert reach == {"low": 10, "high": 4000}
+    assert darker == pytest.approx({"center": 2015, "width": 100})
+    assert wider == pytest.approx({"center": 2000, "width": 100 * np.exp(0.15)})
+    assert ends == [{"center": 4000, "width": 100}, {"center": 2000, "width": 7980}, {"center": 2000, "width": 1}]
+
+
 def test_zoom_keeps_the_point_under_the_cursor(reader: Reader) -> None:
     script = """
         const image = {width: 3000, height: 2500}, box = {width: 900, height: 700};

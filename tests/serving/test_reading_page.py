@@ -308,6 +308,43 @@ def test_the_canvas_shows_the_very_values(browser: Any, room: FakeRoom) -> None:
         assert reader.tab.evaluate(middle) == [255, 240, 119, 0]
 
 
+def shades(reader: Reader) -> list[int]:
+    """What a 16 x 16 image shows, row by row, at its original size."""
+    script = """() => {
+        const canvas = document.querySelector("canvas"), pixels = canvas.getContext("2d");
+        const [x, y] = [Math.round(canvas.width / 2 - 8), Math.round(canvas.height / 2 - 8)];
+        return [...pixels.getImageData(x, y, 16, 16).data].filter((value, place) => place % 4 === 0);
+    }"""
+    return list(reader.tab.evaluate(script))
+
+
+@pytest.mark.parametrize("slope", [2.0, -2.0])
+def test_a_narrow_window_is_the_first_picture_and_a_wider_one_brings_all_back(
+    browser: Any, room: FakeRoom, slope: float
+) -> None:
+    study = study_of(room)
+    stored = np.arange(256, dtype=np.uint16).reshape(16, 16) * 10
+    study.images = [stored]
+    intercept = 1000.0 if slope > 0 else 6100.0
+    study.windows[0] = {"Slope": slope, "Intercept": intercept, "Window-Function": "LINEAR", "Window-Center": 3000.0,
+                        "Window-Width": 401.0}  # fmt: skip
+    unit = ((stored * slope + intercept) - 2999.5) / 400 + 0.5
+    first = np.clip(unit if slope > 0 else 1 - unit, 0, 1) * 255
+    label = "document.querySelector('.values').textContent"
+    with Reader(browser, room.url, hash_of(study), expected=("willReadFrequently",)) as reader:
+        reader.tab.locator(".pane[data-ready]").wait_for()
+        reader.press("0")
+        reader.until(f"{label} === 'W 401 \u00b7 L 3000 \u00b7 100 %'")
+        assert np.abs(np.array(shades(reader)) - first.ravel()).max() <= 0.51
+        clipped = len(set(shades(reader)))
+        reader.press(*["]"] * 60)
+        reader.until(f"Number(/W (\\d+)/.exec({label})[1]) > 5100")
+        assert len(set(shades(reader))) > 3 * clipped
+        reader.press("r")
+        reader.until(f"{label} === 'W 401 \u00b7 L 3000 \u00b7 100 %'")
+        assert len(set(shades(reader))) == clipped
+
+
 def test_a_conflict_shows_both_texts(browser: Any, room: FakeRoom) -> None:
     study = study_of(room)
     with Reader(browser, room.url, hash_of(study), expected=("409",)) as reader:

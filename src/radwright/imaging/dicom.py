@@ -119,7 +119,8 @@ def modality_values(data: bytes, *, name: str) -> ModalityValues:
         low = min(low, below)  # so that padding is black in the first picture though its window begins below all values
     size = max(1.0, (high - low) / _LARGEST)
     steps[view.padding] = low
-    pixels = np.rint((steps - low) / size).astype(np.uint8 if high - low <= 255 else np.uint16)
+    counted = np.rint((steps - low) / size)
+    pixels: Pixels = counted.astype(np.uint8) if high - low <= 255 else counted.astype(np.uint16)
     slope = view.slope * sign
     return ModalityValues(pixels, slope * size, slope * low + view.intercept, view.shown.window)
 

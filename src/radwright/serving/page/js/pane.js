@@ -6,10 +6,12 @@ import { el } from "./dom.js";
 import { drawMap, heatPicture } from "./overlay.js";
 import { fitted, held, levelFor, panned, placed, visiblePart, zoomed } from "./view_maths.js";
 import { viewName } from "./words.js";
-import { applyTable, draggedWindow, firstWindow, pyramidOf, windowTable } from "./window_level.js";
+import { applyTable, draggedWindow, fileWindow, firstWindow, pixelWindow, pyramidOf, reachOf, windowName, windowTable } from "./window_level.js";
+
+const PLAIN = { slope: 1, intercept: 0, linear: false };
 
 /**
- * The gray values of an image.
+ * The gray values of an image, their units, and the window that its file names, if any.
  * @param {string} path
  * @param {AbortSignal} signal
  */
@@ -22,7 +24,13 @@ export async function fetchPixels(path, signal) {
   const pixels = bits === 16 ? new Uint16Array(bytes) : new Uint8Array(bytes);
   const [fullWidth, fullHeight] = [number("X-Full-Width"), number("X-Full-Height")];
   const full = fullWidth > width || fullHeight > height ? { width: fullWidth, height: fullHeight } : null;
-  return { level: { pixels, width, height }, bits, full };
+  const given = response.headers.has("X-Slope");
+  const linear = response.headers.get("X-Window-Function") === "LINEAR";
+  const units = given ? { slope: number("X-Slope"), intercept: number("X-Intercept"), linear } : PLAIN;
+  const named = { center: number("X-Window-Center"), width: number("X-Window-Width") };
+  const level = { pixels, width, height };
+  const window = response.headers.has("X-Window-Center") ? pixelWindow(named, units) : firstWindow(level);
+  return { level, bits, full, units, window };
 }
 
 /** A pane: where its image stands, its window, and what lies over it. Every change asks for one frame. */
@@ -42,7 +50,9 @@ export class Pane {
     this.context = this.canvas.getContext("2d", { alpha: false });
     this.buffer = document.createElement("canvas");
     this.levels = /** @type {import("./window_level.js").Level[]} */ ([]);
+    this.units = PLAIN;
     this.window = { center: 127.5, width: 255 };
+    this.reach = { low: 0, high: 255 };
     this.first = this.window;
     this.inverted = false;
     this.view = { scale: 1, x: 0, y: 0 };
@@ -60,13 +70,15 @@ export class Pane {
 
   async load() {
     try {
-      const { level, bits, full } = await fetchPixels(this.image.pixels, this.ended.signal);
+      const { level, bits, full, units, window } = await fetchPixels(this.image.pixels, this.ended.signal);
       this.bits = bits;
       this.full = full;
       this.levels = pyramidOf(level);
       this.table = windowTable(bits, this.window, false);
-      this.first = firstWindow(level);
-      this.window = this.first;
+      this.units = units;
+      this.first = window;
+      this.window = window;
+      this.reach = reachOf(level, window);
       this.loading.remove();
       this.node.dataset.ready = "yes";
       this.fit();
@@ -143,7 +155,7 @@ export class Pane {
    * @param {number} dy
    */
   dragWindow(dx, dy) {
-    this.window = draggedWindow(this.window, dx, dy, this.first);
+    this.window = draggedWindow(this.window, dx, dy, this.reach);
     this.redraw();
   }
 
@@ -225,7 +237,7 @@ export class Pane {
     const reduced = this.full ? `, shown at ${this.size.width}\u00d7${this.size.height}` : "";
     this.name.textContent = [this.number, position, `${width}\u00d7${height}${reduced}`].filter(Boolean).join(" \u00b7 ");
     const scale = Math.round((100 * this.view.scale * this.size.width) / width);
-    const values = [`W ${Math.round(this.window.width)}`, `L ${Math.round(this.window.center)}`, `${scale} %`];
+    const values = [windowName(fileWindow(this.window, this.units)), `${scale} %`];
     if (this.inverted) values.push("inverted");
     this.values.textContent = values.join(" \u00b7 ");
     this.values.hidden = this.levels.length === 0;

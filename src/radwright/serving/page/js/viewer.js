@@ -174,7 +174,7 @@ export class Viewer {
       { keys: ["+", "=", "-", "_"], shown: "+ \u2212", label: "zoom in, out", group, run: (event) => this.active?.zoom("+=".includes(event.key) ? 1.25 : 0.8) },
       { keys: Object.keys(pans), label: "move the image", group, run: (event) => this.active?.pan(pans[event.key][0], pans[event.key][1]) },
       { keys: ["[", "]"], label: "window narrower, wider", group, run: (event) => this.active?.dragWindow(event.key === "[" ? -0.04 : 0.04, 0) },
-      { keys: [";", "'"], label: "level lower (brighter), higher (darker)", group, run: (event) => this.active?.dragWindow(0, event.key === ";" ? -0.03 : 0.03) },
+      { keys: [";", "'"], label: "level: brighter, darker", group, run: (event) => this.active?.dragWindow(0, event.key === ";" ? -0.03 : 0.03) },
       { keys: ["1", "2", "3", "4"].slice(0, Math.max(1, this.panes.length)), label: "active view", group, run: (event) => this.choose(Number(event.key)) },
       { keys: ["x"], label: "enlarge the active view", group, run: () => this.enlarge() },
       { keys: ["v"], label: "evidence on, off", group, run: () => this.legend.toggle() },

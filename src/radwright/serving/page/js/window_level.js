@@ -1,11 +1,13 @@
 /**
  * Window and level: gray values to display values by a table, on a pyramid of halved images. Pure functions.
  *
- * A window is {center, width} in the values of the image; what lies under it is black, over it white.
+ * A window is {center, width} in the values of the pixels; what lies under it is black, over it white. What a reader sees
+ * is the same window in the units of the file: its slope is negative where the file shows small values bright.
  */
 
 /** @typedef {{center: number, width: number}} Window */
 /** @typedef {{pixels: Uint8Array | Uint16Array, width: number, height: number}} Level */
+/** @typedef {{slope: number, intercept: number, linear: boolean}} Units linear: windows are named as DICOM's LINEAR names them */
 
 /**
  * Table from a gray value to an opaque RGBA pixel in little-endian order.
@@ -96,16 +98,69 @@ export function firstWindow({ pixels }) {
 }
 
 /**
+ * A window in the units of the file as one over the pixels. LINEAR ends one unit before its width, around half a unit less.
+ * @param {Window} window
+ * @param {Units} units
+ * @returns {Window}
+ */
+export function pixelWindow({ center, width }, { slope, intercept, linear }) {
+  const one = linear ? 1 : 0;
+  return { center: (center - one / 2 - intercept) / slope, width: Math.max(0, width - one) / Math.abs(slope) };
+}
+
+/**
+ * A window over the pixels in the units of the file.
+ * @param {Window} window
+ * @param {Units} units
+ * @returns {Window}
+ */
+export function fileWindow({ center, width }, { slope, intercept, linear }) {
+  const one = linear ? 1 : 0;
+  return { center: center * slope + intercept + one / 2, width: width * Math.abs(slope) + one };
+}
+
+/**
+ * A window as the pane names it: whole numbers, but where the window is narrower than a hundred units.
+ * @param {Window} window in the units of the file
+ */
+export function windowName({ center, width }) {
+  const digits = Math.min(6, Math.max(0, Math.ceil(2 - Math.log10(Math.max(width, 1e-6)))));
+  const rounded = (/** @type {number} */ value) => String(Number(value.toFixed(digits))).replace("-", "\u2212");
+  return `W ${rounded(width)} \u00b7 L ${rounded(center)}`;
+}
+
+/**
+ * How far a window may be dragged: over all pixels, and over all that the first window holds.
+ * @param {Level} level
+ * @param {Window} first
+ */
+export function reachOf({ pixels }, first) {
+  let low = first.center - first.width / 2;
+  let high = first.center + first.width / 2;
+  for (const value of pixels) {
+    if (value < low) low = value;
+    else if (value > high) high = value;
+  }
+  return { low, high };
+}
+
+/**
  * The window after a drag: to the right wider, downwards darker (the level rises), as on a workstation.
+ *
+ * The pace is that of the window itself, so that a narrow one is set finely, and one drag more brings all values back.
  * @param {Window} window
  * @param {number} dx share of the viewport dragged to the right
  * @param {number} dy share of the viewport dragged downwards
- * @param {Window} first the window that the image came with: sets the pace and the bounds
+ * @param {{low: number, high: number}} reach
  * @returns {Window}
  */
-export function draggedWindow(window, dx, dy, first) {
-  const width = Math.min(4 * first.width, Math.max(first.width / 256, window.width + 1.5 * dx * first.width));
-  const reach = 2 * first.width;
-  const center = window.center + 1.5 * dy * first.width;
-  return { width, center: Math.min(first.center + reach, Math.max(first.center - reach, center)) };
+export function draggedWindow(window, dx, dy, reach) {
+  const pace = Math.max(1, window.width);
+  const center = window.center + 1.5 * dy * pace;
+  const widest = Math.max(1, 2 * (reach.high - reach.low));
+  return {
+    // Nothing is narrower than a value; a window that came so is left alone until it is dragged sideways.
+    width: dx === 0 ? window.width : Math.min(widest, Math.max(1, pace * Math.exp(1.5 * dx))),
+    center: Math.min(reach.high, Math.max(reach.low, center)),
+  };
 }
