@@ -18,7 +18,7 @@ pydicom = pytest.importorskip("pydicom")
 
 
 def shown(values: ModalityValues) -> npt.NDArray[np.float64]:
-    """The picture as a viewer makes it, of 0 to 65535: linear over the pixels, turned over where the slope is negative."""
+    """The picture a viewer makes, of 0 to 65535: linear, and turned over where the slope is negative."""
     assert values.window is not None
     low, high = values.window.ends
     unit = (in_units(values) - low) / max(high - low, 1e-12)
