@@ -205,19 +205,19 @@ def serving(load: Load, max_batch: int, room: Path) -> Iterator[tuple[int, int]]
     command += ["--threads", "1", "--max-batch", str(max_batch)]
     command += [part for each in load.settings for part in ("--set", each)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    room.mkdir(parents=True)
-    with (room / "server.log").open("wb") as log:
+    log_file = room.with_suffix(".log")  # the room's own folder holds nothing else
+    with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/", (room / "server.log").read_text())):
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/", log_file.read_text())):
             if process.poll() is not None:
-                raise SystemExit((room / "server.log").read_text())
+                raise SystemExit(log_file.read_text())
             time.sleep(0.1)
         yield int(found[1]), process.pid
     finally:
         process.terminate()
         process.wait(120)
-        told = (room / "server.log").read_text()
+        told = log_file.read_text()
         if "rror" in told:
             print(told[-3000:], file=sys.stderr)
 

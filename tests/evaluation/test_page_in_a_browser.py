@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from a_browser import a_browser
 from radwright.evaluation.clue_labels import ClueLabels
 from radwright.evaluation.clues import evaluate_clues
 from radwright.evaluation.marks import read_both
@@ -20,15 +20,6 @@ from radwright.evaluation.page.evidence import ClueRow, EvidencePage, SentenceRo
 from radwright.evaluation.score import score
 from radwright.methods.trrg.clue_bank import default_bank
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
 WIDTHS = {1400: 1000, 390: 844}
 REPORTS = {
     # study: (reference, draft, CIDEr)
@@ -42,14 +33,8 @@ REPORTS = {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser on the PATH ({', '.join(BROWSERS)})")
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield started
-        started.close()
+    with a_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

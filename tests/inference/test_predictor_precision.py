@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_predictor import MODEL as SMALLER
+from test_predictor import WORDS
 
 from radwright.data.transfer import send
 from radwright.decoding.config import Beam, DecodingConfig
@@ -16,21 +18,11 @@ from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, load_checkpoint, save_checkpoint
 from radwright.inference.predictor import Predictor
 from radwright.runs.drafting import open_predictor
-from radwright.text.words import WordTokenizer
 from radwright.types import Batch, ImageInMemory, Report, Study, View
 from tiny_pictures import png
 
-MODEL: dict[str, Any] = {
-    "backbone": {"name": "resnet", "depth": 18, "width": 8, "num_stages": 2},
-    "dim": 32,
-    "num_heads": 4,
-    "hidden_dim": 32,
-    "linguistic_hidden_dim": 32,
-    "num_encoder_layers": 1,
-    "num_decoder_layers": 1,
-    "num_local_per_head": 1,
-}
-WORDS = WordTokenizer(["the", "heart", "lungs", "is", "are", "clear", "normal", "no", "effusion", "."])
+WIDTHS = ("dim", "hidden_dim", "linguistic_hidden_dim")
+MODEL: dict[str, Any] = {**SMALLER, "backbone": {**SMALLER["backbone"], "width": 8}} | dict.fromkeys(WIDTHS, 32)
 
 
 @pytest.fixture(scope="module")

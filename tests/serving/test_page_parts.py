@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_room import FakeRoom
-from page_browser import Reader, a_browser
+from page_browser import Reader
+
+from a_browser import a_browser
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_room import FakeRoom, FakeStudy
-from page_browser import DESK, TABLET, UPRIGHT, Reader, a_browser
+from page_browser import DESK, TABLET, UPRIGHT, Reader
 from PIL import Image
+
+from a_browser import a_browser
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

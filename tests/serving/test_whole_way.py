@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_browser import Reader, a_browser
+from page_browser import Reader
 from PIL import Image
 from serving_cases import make_server
 from trained import known_studies, trained_checkpoint
 
+from a_browser import a_browser
 from radwright.serving.drafting import Drafter, OnText
 from radwright.serving.http.app import create_app
 from radwright.serving.server import Server

@@ -20,7 +20,7 @@ from radwright.evidence.sentences import sentence_log_probs, token_log_probs, wi
 from radwright.findings import read_report
 from radwright.findings.signature import signature
 from radwright.inference.predictor import special_ids
-from radwright.methods.trrg.perception import Given
+from radwright.methods.trrg.perception import telling
 from radwright.text.sentences import TokenSentence, cut_tokens
 from radwright.types import Batch, ClueTelling, ReportModel, Tokenizer
 
@@ -144,12 +144,8 @@ def _forced(told: Mapping[str, float], disease: str, *, on: bool) -> dict[str, f
 def _told(model: ClueTelling, batch: Batch, clues: Sequence[Mapping[str, float]]) -> Iterator[Batch]:
     """The one study of ``batch`` once per set of clues, while the network is told these; its own policy comes back."""
     names = tuple(f"{batch.study_ids[0]}/{number}" for number in range(len(clues)))
-    usual = model.choose
-    model.choose = Given(dict(zip(names, clues, strict=True)))
-    try:
+    with telling(model, dict(zip(names, clues, strict=True))):
         yield replace(batch.rows(torch.zeros(len(clues), dtype=torch.int64)), study_ids=names)
-    finally:
-        model.choose = usual
 
 
 def _next_sentences(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from radwright.evidence.explainer import Explainer, SentenceEvidence
 from radwright.evidence.sentences import sentence_log_probs, token_log_probs, with_drafts
 from radwright.imaging.pixels import fit
 from radwright.inference.predictor import growing_text, with_clues
-from radwright.methods.trrg.perception import Given
+from radwright.methods.trrg.perception import telling
 from radwright.runs.evidence import open_explainer
 from radwright.runs.silence import SilencePlan, plan_silence
 from radwright.serving.database import now
@@ -295,18 +295,9 @@ class Drafter:
         }
 
 
-@contextmanager
-def _told(model: Any, clues: Mapping[str, Mapping[str, float]]) -> Iterator[None]:
-    """While it lasts the network is told these clues, where there are any; its own policy comes back."""
-    if not clues:
-        yield
-        return
-    usual = model.choose
-    model.choose = Given(clues)
-    try:
-        yield
-    finally:
-        model.choose = usual
+def _told(model: Any, clues: Mapping[str, Mapping[str, float]]) -> AbstractContextManager[None]:
+    """While it lasts the network is told these clues; where there are none, its own policy decides."""
+    return telling(model, clues) if clues else nullcontext()
 
 
 def _on_image(map_SS: np.ndarray[Any, Any], image: ReadingImage, *, keep_aspect: bool) -> tuple[tuple[float, ...], ...]:

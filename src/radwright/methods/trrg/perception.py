@@ -8,7 +8,8 @@ Shape legend: B studies, M diseases.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from radwright.errors import StudyError
 from radwright.methods.trrg.clue_bank import ClueBank
+from radwright.types import ClueTelling
 
 PolicyName = Literal["threshold", "topk", "all", "random", "none"]
 """Policies that need nothing but the probabilities; ``oracle`` and ``shuffled`` are given from outside (``Given``)."""
@@ -130,6 +132,17 @@ class Given:
                     column = bank.names.index(name)
                     keep_BM[row, column], probability_BM[row, column] = True, probability
         return Clues(keep_BM, probability_BM)
+
+
+@contextmanager
+def telling(model: ClueTelling, clues: Mapping[str, Mapping[str, float]]) -> Iterator[None]:
+    """While it lasts the network is told these clues (see ``Given``); its own policy comes back."""
+    usual = model.choose
+    model.choose = Given(clues)
+    try:
+        yield
+    finally:
+        model.choose = usual
 
 
 def make_policy(name: PolicyName, *, max_clues: int, seed: int = 0) -> Policy:
