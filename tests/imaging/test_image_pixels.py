@@ -198,7 +198,7 @@ def test_hostile_files_are_refused_with_their_name(picture: Any, encode: Any) ->
     cases = {
         "is empty": b"",
         "no PNG, JPEG or DICOM": b"<html>not an image</html>",
-        "starts with": encode(picture, "GIF"),
+        "but a GIF": encode(picture, "GIF"),
         "more than max_pixels": png_of(30000, 30000, 8, 0, bytes(10)),
         "says that it has": png_of(0, 10, 8, 0, b""),
         "3 channels": png_of(1, 1, 16, 2, bytes(7)),

@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,17 +84,20 @@ class FakeStudy:
             text = f"{text} There is {'' if there else 'no '}{DISEASES[disease].lower()}."
         return text
 
+    def asserted(self) -> set[str]:
+        return {each["finding"] for each in self.drafts[-1]["findings"]} if self.drafts else set()
+
     def write_draft(self) -> None:
         text = self.draft_text()
         findings, sentences = [], []
         for place, sentence in enumerate(sentences_of(text)):
             asserted = [m.concept for m in read_report(sentence).mentions if m.status.name == "PRESENT"]
-            sentences.append({"text": sentence, "log_prob": -0.6 - 1.7 * place, "findings": asserted})
-            for concept in asserted:
-                probability = max(0.12, 0.93 - 0.19 * len(findings))
-                findings.append(
-                    {"finding": concept, "sentence": place, "probability": probability, "kept": probability > 0.5}
-                )
+            shares = [max(0.12, 0.93 - 0.19 * (len(findings) + rank)) for rank in range(len(asserted))]
+            own = [{"finding": concept, "sentence": place, "probability": share}
+                   for concept, share in zip(asserted, shares, strict=True)]  # fmt: skip
+            kept = all(each["probability"] > 0.5 for each in own)
+            sentences.append({"text": sentence, "log_prob": -0.6 - 1.7 * place, "findings": asserted, "kept": kept})
+            findings += [{**each, "kept": kept} for each in own]
         clues = {name: 0.91 - 0.02 * place if self.phantom.labels[name] else 0.04 + 0.03 * place
                  for place, name in enumerate(DISEASES)}  # fmt: skip
         number = len(self.drafts) + 1
@@ -179,6 +183,8 @@ class FakeRoom:
         self.token = ""
         self.signed_in = False
         self.role = "admin"
+        self.name = "Phantom^Reader"
+        self.heeds_clues = True
         self.word_s = 0.03
         self.refusals: list[tuple[str, int, dict[str, Any], str]] = []  # path ending, status, body, Retry-After
         self.studies: dict[str, FakeStudy] = {}
@@ -239,7 +245,9 @@ class FakeRoom:
             if study.signature or body["based_on"] != last:
                 code = "signed" if study.signature else "stale"
                 return 409, _error(code, "The report has a newer version.")
-            return 200, {"version": study.add_version(body["text"], "Phantom^Reader", "edit")}
+            if self.token and body["author"] not in {None, self.name}:
+                return 409, _error("other_author", f"{body['author']} wrote this.")
+            return 200, {"version": study.add_version(body["text"], self.name, "edit")}
         if rest == ["sign"]:
             last = study.versions[-1]
             if body["version"] != last["number"]:
@@ -250,7 +258,8 @@ class FakeRoom:
             study.state = "signed"
             return 200, {"signature": study.signature}
         if rest == ["drafts"]:
-            study.forced = dict.fromkeys(body["clues"]["on"], True) | dict.fromkeys(body["clues"]["off"], False)
+            if self.heeds_clues:
+                study.forced = dict.fromkeys(body["clues"]["on"], True) | dict.fromkeys(body["clues"]["off"], False)
             study.state = "waiting"
             return 202, {"study": study.row()}
         return 404, _error("missing", f"{method} {rest}: there is no such thing.")
@@ -321,7 +330,9 @@ def _handler(room: FakeRoom) -> type[BaseHTTPRequestHandler]:
                 diseases = [{"name": n, "title": t, "threshold": 0.35} for n, t in DISEASES.items()]
                 self.answer((200, {"model": MODEL, "told_clues": True, "diseases": diseases, "label": LABEL}))
             elif parts[1] == "findings":
-                known = [{"finding": name, "title": concept.name} for name, concept in concepts().items()]
+                counts = Counter(name for each in room.studies.values() for name in each.asserted())
+                known = [{"finding": name, "title": concept.name, "num_studies": counts[name]}
+                         for name, concept in concepts().items()]  # fmt: skip
                 self.answer((200, {"findings": known}))
             elif parts[2:] == []:
                 query = {name: values[0] for name, values in parse_qs(url.query).items()}
@@ -347,7 +358,7 @@ def _handler(room: FakeRoom) -> type[BaseHTTPRequestHandler]:
             elif method == "DELETE":
                 room.signed_in = False
             needs = bool(room.token)
-            self.answer((200, {"name": "Phantom^Reader" if needs else "local", "role": room.role, "needs_token": needs,
+            self.answer((200, {"name": room.name if needs else "local", "role": room.role, "needs_token": needs,
                                "signed_in": room.signed_in or not needs}))  # fmt: skip
 
         def upload(self, raw: bytes) -> Answer:

@@ -257,6 +257,32 @@ def test_what_is_no_image_is_refused_and_nothing_is_kept(client: TestClient, ser
     assert not [path for path in (server.room.folder / "images").rglob("*") if path.is_file()]
 
 
+def test_every_file_that_is_refused_is_named(client: TestClient) -> None:
+    files = {"a.pdf": b"%PDF-1.7", "b.png": png(), "c.bin": bytes(64)}
+    parts = [("files", (name, data, "")) for name, data in files.items()]
+    lines = client.post("/v1/studies", files=parts).json()["error"]["message"].split("\n")
+    assert [line.partition(":")[0] for line in lines] == ["a.pdf", "c.bin"]
+    assert "PDF document" in lines[0]
+
+
+def test_too_long_a_report_is_told_in_numbers(client: TestClient) -> None:
+    study_id = drafted(client)
+    answer = client.put(f"/v1/studies/{study_id}/report", json={"text": "x" * 20_001, "based_on": 1})
+    assert answer.json()["error"]["message"] == "text: has 20,001 characters; at most 20,000 are kept"
+
+
+def test_findings_are_counted_by_what_reports_assert_now(client: TestClient) -> None:
+    def counted() -> dict[str, int]:
+        listed = client.get("/v1/findings").json()["findings"]
+        return {each["finding"]: each["num_studies"] for each in listed if each["num_studies"]}
+
+    assert counted() == {}
+    study_id = drafted(client)
+    assert counted() == {"pleural_effusion": 1}
+    client.put(f"/v1/studies/{study_id}/report", json={"text": "There is edema.", "based_on": 1})
+    assert counted() == {"edema": 1}
+
+
 def test_an_image_that_is_here_already_or_stands_twice_is_refused_and_no_byte_is_kept(
     client: TestClient, server: Server
 ) -> None:
@@ -341,7 +367,11 @@ def test_each_role_may_what_those_below_it_may(closed: tuple[TestClient, Any]) -
     client.headers.update(headers["radiologist"])
     assert client.put(f"/v1/studies/{study_id}/report", json=edit).status_code == 200
     forged = client.post(f"/v1/studies/{study_id}/sign", json={"version": 2, "observer": "Dr. Bob"})
-    assert forged.status_code == 422
+    assert (forged.status_code, forged.json()["error"]["code"]) == (409, "other_author")
+    lent = client.put(f"/v1/studies/{study_id}/report", json={"text": "Bob's.", "based_on": 2, "author": "Dr. Bob"})
+    assert (lent.status_code, lent.json()["error"]["code"]) == (409, "other_author")
+    own = {"text": "Clear.", "based_on": 2, "author": "Dr. Ann"}
+    assert client.put(f"/v1/studies/{study_id}/report", json=own).json()["version"]["number"] == 2
     assert client.post(f"/v1/studies/{study_id}/sign", json={"version": 2}).json()["signature"]["observer"] == "Dr. Ann"
     assert client.get("/v1/audit").status_code == 403
     client.headers.update(headers["admin"])

@@ -194,6 +194,112 @@ def test_what_the_calibrated_bar_marks_is_marked(browser: Any, room: FakeRoom) -
         assert reader.tab.locator(".sentence .flag", has_text="uncertain: check").count() == len(marked)
         reader.press("s")
         reader.sees("marked uncertain by the model")
+        reader.press("Escape")
+        reader.tab.locator(".sentence", has_text="uncertain: check").first.focus()
+        for left in range(len(marked) - 1, -1, -1):
+            reader.press("y")  # and on to the next one
+            assert reader.tab.locator(".flag", has_text="accepted").count() == len(marked) - left
+            assert reader.tab.locator(".sentence .flag", has_text="uncertain: check").count() == left
+        reader.press("s")
+        reader.tab.locator("#to-be-signed").wait_for()
+        assert reader.tab.get_by_text("marked uncertain by the model").count() == 0
+        assert "accepted" not in reader.tab.locator("#to-be-signed").inner_text()
+        reader.press("Escape", "y")
+        assert reader.tab.locator(".sentence .flag", has_text="uncertain: check").count() == 1
+
+
+def test_a_text_is_saved_under_no_other_name_unasked(browser: Any, room: FakeRoom) -> None:
+    room.token, room.name = "right", "Ann"
+    study = study_of(room)
+
+    def sign_in(reader: Reader) -> None:
+        reader.tab.locator("#token").fill("right")
+        reader.press("Enter")
+
+    with Reader(browser, room.url, hash_of(study), expected=("401", "409")) as reader:
+        sign_in(reader)
+        reader.tab.locator(".sentence").first.wait_for()
+        reader.press("e")
+        reader.tab.keyboard.type("Words of Ann. ")
+        room.signed_in = False
+        reader.press("Escape")
+        reader.sees("Your session has ended")
+        room.name = "Bob"
+        sign_in(reader)
+        reader.sees("Ann wrote this, and Bob is signed in")
+        reader.tab.get_by_role("button", name="Keep it unsaved").click()
+        assert [version["author"] for version in study.versions] == ["phantom-trrg"]
+        assert "Words of Ann." in reader.tab.locator("textarea").input_value()
+        reader.press("e", "Escape")
+        reader.tab.get_by_role("button", name="Save it as Bob").click()
+        reader.sees("edited by Bob")
+    assert [version["author"] for version in study.versions] == ["phantom-trrg", "Bob"]
+
+
+def test_another_tab_with_another_session_does_not_lend_its_name(browser: Any, room: FakeRoom) -> None:
+    room.token, room.name, room.signed_in = "right", "Ann", True
+    study = study_of(room)
+    with Reader(browser, room.url, hash_of(study), expected=("409",)) as reader:
+        reader.tab.locator(".sentence").first.wait_for()
+        reader.press("e")
+        reader.tab.keyboard.type("Words of Ann. ")
+        room.name = "Bob"  # the cookie is the browser's, not the tab's
+        reader.press("Escape")
+        reader.sees("Ann wrote this, and Bob is signed in")
+        assert len(study.versions) == 1
+        reader.tab.get_by_role("button", name="Drop it").click()
+        reader.tab.locator(".sentence").first.wait_for()
+    assert len(study.versions) == 1
+
+
+def test_whose_text_and_why_it_is_not_saved_stay_in_sight(browser: Any, room: FakeRoom) -> None:
+    refusal = {"error": {"code": "invalid", "message": "text: has 20,400 characters", "field": "text"}}
+    room.refusals += [("/report", 422, refusal, "")] * 3
+    with Reader(browser, room.url, hash_of(study_of(room)), expected=("422",)) as reader:
+        reader.tab.locator(".sentence").first.wait_for()
+        reader.press("e")
+        reader.tab.locator("textarea").fill("A long report.\n" * 120)
+        reader.press("Escape")
+        reader.sees("Not saved: the text has 20,400 characters")
+        reader.tab.locator(".side-scroll").evaluate("node => node.scrollTo(0, node.scrollHeight)")
+        for part in (".report-head .saved.unsaved", ".report-head .label-ai"):
+            assert reader.tab.locator(part).evaluate(
+                "node => { const box = node.getClientRects()[0];"
+                " return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === node; }"
+            ), part
+
+
+def test_the_version_saved_is_the_one_that_is_named(browser: Any, room: FakeRoom) -> None:
+    with Reader(browser, room.url, hash_of(study_of(room))) as reader:
+        reader.sees("Version 1, as drafted")
+        reader.press("e")
+        reader.tab.keyboard.type("More. ")
+        reader.sees("Version 2, edited by")
+        reader.sees("Saved")
+        assert reader.tab.locator("textarea").count() == 1
+
+
+def test_a_draft_that_heeds_no_clue_says_so(browser: Any, room: FakeRoom) -> None:
+    room.heeds_clues = False
+    with Reader(browser, room.url, hash_of(study_of(room))) as reader:
+        reader.tab.locator(".sentence").first.wait_for()
+        reader.press("c")
+        reader.tab.locator("input[name=clue-fracture][value=on]").check()
+        reader.tab.get_by_role("button", name="Write another draft with these clues").click()
+        reader.sees("the clues changed nothing")
+
+
+def test_the_filter_names_first_what_reports_here_assert(browser: Any, room: FakeRoom) -> None:
+    with Reader(browser, room.url) as reader:
+        reader.tab.locator("tbody tr").first.wait_for()
+        groups = reader.tab.locator("#finding optgroup")
+        groups.nth(1).wait_for(state="attached")
+        here = groups.first.locator("option").all_inner_texts()
+        asserted = set().union(*(study.asserted() for study in room.studies.values()))
+        assert len(here) == len(asserted)
+        assert here == sorted(here, key=lambda text: -int(text.rpartition("(")[2].rstrip(")")))
+        reader.tab.locator("#finding").select_option(index=1)
+        reader.until(f"document.querySelector('.count').textContent === {here[0].rpartition('(')[2].rstrip(')')!r}")
 
 
 def test_the_viewer_by_keys_and_hand(browser: Any, room: FakeRoom) -> None:

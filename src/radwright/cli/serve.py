@@ -18,6 +18,9 @@ def serve(
     certificate: Path | None = typer.Option(None, "--certificate", metavar="PEM", help="For HTTPS."),
     key: Path | None = typer.Option(None, "--key", metavar="PEM", help="For HTTPS."),
     organization: str = typer.Option("", help="Where the radiologists work; stands in signed reports."),
+    model_name: str = typer.Option(
+        "", "--model-name", metavar="NAME", help="What drafts call the network; default: the run's folder."
+    ),
     max_batch: int = typer.Option(8, min=1, help="Studies drafted at once."),
     max_waiting: int = typer.Option(64, min=1, help="Drafts that may wait; more are answered 429."),
     settings: list[str] = typer.Option(
@@ -46,7 +49,13 @@ def serve(
     )
     logging.getLogger("radwright").setLevel(logging.INFO if verbose else logging.WARNING)
     chosen = apply_overrides(
-        {"organization": organization, "max_batch": max_batch, "max_waiting": max_waiting}, settings
+        {
+            "organization": organization,
+            "model_name": model_name,
+            "max_batch": max_batch,
+            "max_waiting": max_waiting,
+        },
+        settings,
     )
     request = ServeRequest(
         checkpoint,

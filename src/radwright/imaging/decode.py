@@ -26,6 +26,20 @@ Pixels = npt.NDArray[np.unsignedinteger[Any]]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Without preamble: group 0002 or 0008, then a value representation, or (implicit) a length below 256.
 _BARE_DICOM = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|.\0\0\0)", re.DOTALL)
+_OTHER_KINDS = {
+    b"%PDF": "PDF document",
+    b"GIF8": "GIF",
+    b"BM": "Windows bitmap",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"RIFF": "WebP or another RIFF file",
+    b"PK\3\4": "ZIP archive (or an Office document)",
+    b"\x1f\x8b": "gzip archive",
+    b"n+1\0": "NIfTI volume",
+    b"\x93NUMPY": "NumPy array",
+    b"{\\rtf": "RTF document",
+    b"<": "HTML or XML text",
+}
 _ORIENTATION_TAG = 0x0112
 # EXIF orientation -> (counter-clockwise quarter turns, then mirrored left to right).
 _UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
@@ -77,9 +91,18 @@ def probe(data: bytes, *, name: str, max_pixels: int) -> Encoded:
         width, height = dicom.probe_dicom(data, name=name)
         _hold_limit(width, height, name, max_pixels)
         return Encoded("DICOM", width, height, 1, name, data)
-    raise ImageError(
-        f"{name}: is no PNG, JPEG or DICOM image (it starts with {data[:8]!r}); convert it to one of these"
-    )
+    raise ImageError(f"{name}: is no PNG, JPEG or DICOM image, but {_kind_of(data)}; convert it to one of these")
+
+
+def _kind_of(data: bytes) -> str:
+    """What bytes that are no image of ours seem to be, in words."""
+    known = next((words for beginning, words in _OTHER_KINDS.items() if data.startswith(beginning)), "")
+    if known:
+        return f"a {known} by its first bytes"
+    beginning = data[:8]
+    if beginning.isascii() and beginning.decode("ascii").isprintable():
+        return f"begins with the text {beginning.decode('ascii')!r}"
+    return f"begins with the bytes {beginning.hex(' ')}"
 
 
 def is_dicom(beginning: bytes) -> bool:

@@ -58,6 +58,11 @@ class SilencePlan:
     bar: Bar
     uncertain: str
 
+    @property
+    def marks(self) -> bool:
+        """Whether sentences under the bar stay and are marked; else they are left out."""
+        return self.uncertain == UNCERTAIN[0]
+
     def plain(self) -> dict[str, Any]:
         """What drafts depend on, for their identity and in the summary."""
         return {

@@ -95,9 +95,10 @@ class Drafter:
     Args:
         explainer: the checkpoint.
         silence: the level of risk that drafts keep; None: as they come.
+        name: what drafts call the network; the run's folder where it is empty.
     """
 
-    def __init__(self, explainer: Explainer, silence: SilencePlan | None = None) -> None:
+    def __init__(self, explainer: Explainer, silence: SilencePlan | None = None, name: str = "") -> None:
         self.explainer = explainer
         # Evidence tells the network other clues than drafts: the same weights, but a policy of its own.
         apart = replace(explainer.checkpoint, model=copy(explainer.checkpoint.model))
@@ -110,10 +111,12 @@ class Drafter:
         )
         self.silence = silence
         self._asserter: Asserter | None = silence.asserter if silence else None
+        # A mark is no part of the text here: it stands beside its sentence, and no signature can take it along.
+        self._leaves_out = silence is not None and not silence.marks
         checkpoint = explainer.checkpoint
         settings: dict[str, Any] = {} if silence is None else silence.plain()
         self.identity = ModelIdentity(
-            name=checkpoint.path.resolve().parent.name,
+            name=name or checkpoint.path.resolve().parent.name,
             method=checkpoint.config.method,
             weights=explainer.fingerprint,
             radwright=__version__,
@@ -132,12 +135,13 @@ class Drafter:
         risk: float | None = None,
         uncertain: str | None = None,
         windows_per_side: int | None = None,
+        name: str = "",
     ) -> Drafter:
         """A drafter as the command line asks for it; arguments and errors as for ``radwright generate``."""
         explainer = open_explainer(
             checkpoint, device=device, threads=threads, decoding=decoding, windows_per_side=windows_per_side
         )
-        return cls(explainer, plan_silence(explainer, None, risk=risk, uncertain=uncertain))
+        return cls(explainer, plan_silence(explainer, None, risk=risk, uncertain=uncertain), name)
 
     @property
     def diseases(self) -> dict[str, str | None]:
@@ -248,7 +252,7 @@ class Drafter:
         for order, hypothesis, report, own_clues, told_T, judged in rows:
             sentences, findings = self._read(hypothesis.token_ids, told_T, judged)
             text = report.text
-            if judged is not None and self._asserter is not None:
+            if judged is not None and self._asserter is not None and self._leaves_out:
                 text = self._asserter.text(judged, text)
             yield Draft(
                 number=0,
@@ -271,8 +275,11 @@ class Drafter:
         cut = cut_tokens(token_ids, self.explainer.checkpoint.tokenizer)
         texts = [sentence.text for sentence in cut]
         places = asserted_in(texts)
+        withheld = () if judged is None else judged.withheld
         sentences = tuple(
-            DraftSentence(text, log_prob, tuple(finding for place, finding in places if place == number))
+            DraftSentence(
+                text, log_prob, tuple(finding for place, finding in places if place == number), number not in withheld
+            )
             for number, (text, log_prob) in enumerate(zip(texts, sentence_log_probs(told_T, cut), strict=True))
         )
         if judged is None:

@@ -117,11 +117,13 @@ class DraftSentence:
         text: as it was written.
         log_prob: natural log of its probability behind the words before it; None where nobody asked.
         findings: concepts of the ontology that it asserts.
+        kept: False where the calibrated bar marks it or leaves it out.
     """
 
     text: str
     log_prob: float | None = None
     findings: tuple[str, ...] = ()
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,8 @@ def draft_of(body: str) -> Draft:
     """A draft out of its row."""
     values = json.loads(body)
     sentences = tuple(
-        DraftSentence(each["text"], each["log_prob"], tuple(each["findings"])) for each in values.pop("sentences")
+        DraftSentence(each["text"], each["log_prob"], tuple(each["findings"]), each["kept"])
+        for each in values.pop("sentences")
     )
     findings = tuple(DraftFinding(**each) for each in values.pop("findings"))
     model = ModelIdentity(**values.pop("model"))

@@ -110,6 +110,7 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
             risk=request.risk,
             uncertain=request.uncertain,
             windows_per_side=config.windows_per_side,
+            name=config.model_name,
         )
         server = Server(room, drafter, config, is_open=not has_tokens)
         for note in (*_notes(request, has_tokens=has_tokens, is_local=is_local), *_silence_notes(drafter)):

@@ -40,3 +40,5 @@ class ServeConfig(Config):
     """Windows per side that are hidden for evidence; its cost grows with their square."""
     organization: str = ""
     """Where the radiologists work; stands in signed reports."""
+    model_name: str = Field(default="", max_length=64)
+    """What drafts call the network; the name of the run's folder where it is empty."""

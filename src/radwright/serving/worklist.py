@@ -105,6 +105,11 @@ class Worklist:
         rows = self.database.connection.execute("SELECT state, count(*) AS num FROM study GROUP BY state")
         return dict.fromkeys(STUDY_STATES, 0) | {row["state"]: row["num"] for row in rows}
 
+    def finding_counts(self) -> dict[str, int]:
+        """Finding -> how many studies' reports assert it; those that none asserts are left out."""
+        rows = self.database.connection.execute("SELECT finding, count(*) AS num FROM asserted GROUP BY finding")
+        return {row["finding"]: row["num"] for row in rows}
+
     def _row(self, study_id: str, doubt: float | None, urgency: float | None, num_images: int) -> Row:
         found = self.database.connection.execute(
             "SELECT finding, probability FROM asserted WHERE study = ? ORDER BY rowid", (study_id,)

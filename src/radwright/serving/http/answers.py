@@ -85,7 +85,7 @@ def draft_out(draft: Draft) -> wire.DraftOut:
         number=draft.number,
         text=draft.text,
         sentences=[
-            wire.DraftSentenceOut(text=each.text, log_prob=each.log_prob, findings=[*each.findings])
+            wire.DraftSentenceOut(text=each.text, log_prob=each.log_prob, findings=[*each.findings], kept=each.kept)
             for each in draft.sentences
         ],
         findings=[

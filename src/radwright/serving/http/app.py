@@ -103,7 +103,14 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:]) or None
-    return _failure(422, "invalid", f"{field or 'request'}: {first['msg']}", field=field)
+    return _failure(422, "invalid", f"{field or 'request'}: {_in_words(first)}", field=field)
+
+
+def _in_words(error: Mapping[str, Any]) -> str:
+    """What is wrong with a field, for people: of what they meet most, how much there is beside how much may be."""
+    if error["type"] == "string_too_long":
+        return f"has {len(error['input']):,} characters; at most {error['ctx']['max_length']:,} are kept"
+    return str(error["msg"])
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -24,6 +24,9 @@ def _schema(media_type: str) -> dict[str, str]:
 @router.put("/report", responses=failures(404, 409))
 def save_report(server: ServerDep, user: Radiologist, study_id: Id, report: wire.ReportIn) -> wire.SavedOut:
     """Save an edit as the next version, if nobody else has changed the report since ``based_on``."""
+    if not server.is_open and report.author not in {None, user.name}:
+        message = f"this text was written by {report.author}, and {user.name} is signed in"
+        raise RefusedError(409, "other_author", message)
     made = server.room.reports.save(study_id, report.text, based_on=report.based_on, author=user.name)
     return wire.SavedOut(version=version_out(made))
 
@@ -40,7 +43,7 @@ def sign_report(server: ServerDep, user: Radiologist, study_id: Id, wanted: wire
     if server.is_open and not wanted.observer:
         raise RefusedError(422, "invalid", "observer: give the radiologist's name; it stands under the report")
     if not server.is_open and wanted.observer not in {None, user.name}:
-        raise RefusedError(422, "invalid", f"observer: who signs is whose token it is, {user.name}")
+        raise RefusedError(409, "other_author", f"{wanted.observer} was to sign, and {user.name} is signed in")
     observer = (wanted.observer if server.is_open else user.name) or user.name
     made = server.room.reports.sign(
         study_id, wanted.version, observer=observer, organization=server.config.organization, actor=user.name

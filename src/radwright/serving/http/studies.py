@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -57,12 +57,8 @@ async def upload_study(
         raise RefusedError(
             422, "invalid", f"{len(files)} files: give 1 to {server.config.max_files} images of one study"
         )
-    try:
-        described = [await _describe(server, file) for file in files]
-        study, images = one_study(described, origin="upload")
-    except RefusedImageError as error:
-        server.counters.refused.labels(error.kind).inc()
-        raise
+    described = await _describe_all(server, files)
+    study, images = one_study(described, origin="upload")
     given = {"indication": indication, "accession": accession, "description": description}
     facts: dict[str, Any] = {name: clean_text(text, at_most=2000) for name, text in given.items() if text.strip()}
     study = replace(study, **facts)
@@ -90,6 +86,24 @@ async def upload_study(
     kept = await run_in_threadpool(keep)
     server.engine.wake()
     return kept
+
+
+async def _describe_all(server: Server, files: Sequence[UploadFile]) -> list[Described]:
+    """What the files of one upload are.
+
+    Raises:
+        RefusedImageError: of each file that is not taken, in a line of its own, why.
+    """
+    described, refused = list[Described](), list[RefusedImageError]()
+    for file in files:
+        try:
+            described.append(await _describe(server, file))
+        except RefusedImageError as error:
+            server.counters.refused.labels(error.kind).inc()
+            refused.append(error)
+    if refused:
+        raise RefusedImageError("\n".join(str(error) for error in refused), refused[0].kind)
+    return described
 
 
 async def _describe(server: Server, file: UploadFile) -> Described:

@@ -83,10 +83,14 @@ def get_model(server: ServerDep) -> wire.ServedModelOut:
 
 
 @router.get("/v1/findings", tags=["system"], responses=failures())
-def list_findings() -> wire.FindingsOut:
-    """Every finding that a report can be asked for."""
+def list_findings(server: ServerDep) -> wire.FindingsOut:
+    """Every finding that a report can be asked for, and how many studies' reports assert it."""
+    counts = server.room.worklist.finding_counts()
     return wire.FindingsOut(
-        findings=[wire.FindingOut(finding=each.id, title=each.name) for each in concepts().values()]
+        findings=[
+            wire.ListedFindingOut(finding=each.id, title=each.name, num_studies=counts.get(each.id, 0))
+            for each in concepts().values()
+        ]
     )
 
 

@@ -88,6 +88,12 @@ class FindingOut(BaseModel):
     title: str
 
 
+class ListedFindingOut(FindingOut):
+    """A finding that the worklist can be filtered by, and how many reports assert it now."""
+
+    num_studies: int
+
+
 class RowFindingOut(FindingOut):
     """A finding that a report asserts; the probability is the draft's calibrated one, where there is any."""
 
@@ -155,6 +161,7 @@ class DraftSentenceOut(BaseModel):
     text: str
     log_prob: float | None
     findings: list[str]
+    kept: bool
 
 
 class DraftFindingOut(FindingOut):
@@ -270,6 +277,8 @@ class ReportIn(Sent):
 
     text: Annotated[str, StringConstraints(max_length=MAX_CHARACTERS)]
     based_on: int = Field(ge=0, le=LARGEST)
+    author: Name | None = None
+    """Who wrote it, where a client knows: nobody else's session may save it under another name."""
 
 
 class SignIn(Sent):
@@ -313,7 +322,7 @@ class EvidenceOut(BaseModel):
 class FindingsOut(BaseModel):
     """What reports can be asked for."""
 
-    findings: list[FindingOut]
+    findings: list[ListedFindingOut]
 
 
 class AuditEntryOut(BaseModel):

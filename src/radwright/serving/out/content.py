@@ -20,6 +20,7 @@ from radwright.text.sentences import sentence_ends
 MANUFACTURER = "Radwright"
 NO_TEXT = "The draft holds no text."
 UNREAD = "No radiologist has read or signed this text."
+MARK = "Uncertain, to be checked"
 Relation = Literal["", "CONTAINS", "HAS OBS CONTEXT", "HAS CONCEPT MOD"]
 
 
@@ -67,6 +68,15 @@ class ImageReference(NamedTuple):
     series_uid: str
 
 
+def doubts(reported: ReportedStudy) -> list[str]:
+    """Of an unsigned text, what the network's calibration holds for uncertain, a line each; a signature settles it."""
+    if reported.signature is not None or reported.draft is None:
+        return []
+    standing = " ".join(reported.text.split())
+    uncertain = (" ".join(each.text.split()) for each in reported.draft.sentences if not each.kept)
+    return [f"{MARK}: {sentence}" for sentence in dict.fromkeys(uncertain) if sentence and sentence in standing]
+
+
 def image_references(reported: ReportedStudy) -> list[ImageReference]:
     """The images that DICOM can name, in order: those of a DICOM study, with class, series and instance.
 
@@ -104,7 +114,7 @@ def content_of(reported: ReportedStudy) -> Item:
     if accession := exact(study.accession, "accession", 16):
         items.append(Item("HAS OBS CONTEXT", "TEXT", codes.ACCESSION, accession))
     if reported.signature is None:
-        items.append(_text(codes.COMMENT, f"{LABEL}. {UNREAD}"))
+        items += [_text(codes.COMMENT, text) for text in (f"{LABEL}. {UNREAD}", *doubts(reported))]
     for heading, concept, text in (
         (codes.CURRENT_PROCEDURE, codes.PROCEDURE_DESCRIPTION, block(study.description)),
         (codes.INDICATIONS, codes.INDICATIONS, block(study.indication)),

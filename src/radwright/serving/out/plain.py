@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from radwright.serving.out.content import NO_TEXT, UNREAD, check
+from radwright.serving.out.content import NO_TEXT, UNREAD, check, doubts
 from radwright.serving.out.values import block, clock, day, line, moment, sex, shown_name, signer
 from radwright.serving.records import LABEL, ReportedStudy
 
@@ -17,7 +17,9 @@ def report_text(reported: ReportedStudy) -> str:
     """
     check(reported)
     text = block(reported.text)
-    return text if reported.signature else f"{LABEL}. {UNREAD}\n\n{text or NO_TEXT}"
+    if reported.signature:
+        return text
+    return "\n\n".join(["\n".join([f"{LABEL}. {UNREAD}", *doubts(reported)]), text or NO_TEXT])
 
 
 def plain_report(reported: ReportedStudy) -> bytes:

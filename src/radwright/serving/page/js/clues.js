@@ -4,6 +4,9 @@
 import { bar, el } from "./dom.js";
 import { percent } from "./words.js";
 
+/** How much a network heeds its clues. */
+export const HEED = "A network may heed a clue or not: under each sentence stands what each clue does to it.";
+
 /** @typedef {{on: string[], off: string[]}} Forced */
 const CHOICES = /** @type {[string, string][]} */ ([["auto", "as seen"], ["on", "on"], ["off", "off"]]); // prettier-ignore
 
@@ -53,7 +56,7 @@ export function drawClues(draft, diseases, open, redraft) {
   return el(
     "div",
     { class: "panel" },
-    el("p", { class: "muted" }, "The network reads these clues before it writes. ", ticks && "The tick is the bar above which it is told of a disease."),
+    el("p", { class: "muted" }, "The network reads these clues before it writes. ", ticks && "The tick is the bar above which it is told of a disease. ", HEED),
     el("ul", {}, rows),
     button,
   );

@@ -1,12 +1,13 @@
 /**
  * The report beside the images: written before one's eyes, read sentence by sentence, edited, signed.
  */
-import { announce, el, fill } from "./dom.js";
+import { announce, el, fill, toast } from "./dom.js";
 import { drawDiff } from "./diff.js";
 import { Editor } from "./editor.js";
 import { EvidenceShelf } from "./evidence.js";
 import { SentenceList } from "./sentences.js";
 import { CHOOSE } from "./legend.js";
+import { HEED } from "./clues.js";
 import { localTime, personName } from "./words.js";
 
 /** Shows one of: writing, reading, editing, signed, nothing. What it needs to do it asks of its study. */
@@ -25,7 +26,7 @@ export class ReportView {
     this.stream = el("div", { hidden: true });
     this.compare = el("div", { hidden: true });
     this.body = el("div", { class: "panel" });
-    this.node = el("section", { class: "panel", "aria-label": "Report" }, this.head, this.stream, this.compare, this.body);
+    this.node = el("section", { class: "panel", "aria-label": "Report" }, this.stream, this.compare, this.body);
   }
 
   get data() {
@@ -39,7 +40,10 @@ export class ReportView {
   /** Draws what stands there now; the sentence that was looked at stays. */
   draw() {
     const { draft, signature, study } = this.data;
-    if (draft && this.shelf?.draft !== draft.number) this.shelf = new EvidenceShelf(study.id, draft.number);
+    if (draft && this.shelf?.draft !== draft.number) {
+      this.shelf = new EvidenceShelf(study.id, draft.number);
+      this.page.accepted.clear();
+    }
     this.drawHead();
     if (this.editor !== null) return;
     const before = this.list?.sentences[this.list.current]?.text;
@@ -51,7 +55,7 @@ export class ReportView {
       this.page.viewer.legend.say("");
       fill(this.body, signatureBox(signature), el("p", { class: "signed-text", tabindex: "0" }, this.text), this.diffFromDraft());
     } else if (this.data.report) {
-      this.list = new SentenceList({ report: this.text, draft, shelf: this.shelf, viewer: this.page.viewer, chosen: () => {} });
+      this.list = new SentenceList({ report: this.text, draft, accepted: this.page.accepted, shelf: this.shelf, viewer: this.page.viewer, chosen: () => {} });
       fill(this.body, this.list.node, this.text.trim() === "" && el("p", { class: "muted" }, "The report is empty."), this.diffFromDraft());
       this.lookAgain(before, place, focused);
     } else {
@@ -85,6 +89,17 @@ export class ReportView {
     diff.addEventListener("click", () => this.toggleDiff());
     fill(this.head, el("h2", {}, "Report"), label, el("span", { class: "spring" }), draft && report && this.editor === null && diff, el("p", { class: "whose" }, whose, whose && " ", this.saved));
     this.head.dataset.state = study.state;
+  }
+
+  accept() {
+    if (!this.page.mayEdit() || this.list === null) return;
+    announce(this.list.accept() ? "Accepted or taken back." : "The chosen sentence is not marked uncertain.");
+  }
+
+  /** A save has made this the newest version. @param {any} version */
+  showVersion(version) {
+    this.data.report = version;
+    this.drawHead();
   }
 
   toggleDiff() {
@@ -155,6 +170,15 @@ export class ReportView {
       return button;
     };
     const drafted = this.text === draft.text;
+    if (before === draft.text) {
+      const well = el("button", { type: "button", on: { click: close } }, "Close");
+      const words = `Draft ${draft.number} is, word for word, the text before: the clues changed nothing.`;
+      fill(this.compare, el("div", { class: "compare" }, el("p", { role: "status" }, words), el("p", { class: "muted" }, HEED), el("div", { class: "choices" }, well)));
+      this.compare.hidden = false;
+      announce(words);
+      this.compare.scrollIntoView({ block: "nearest" });
+      return;
+    }
     fill(
       this.compare,
       el(
@@ -171,6 +195,7 @@ export class ReportView {
   }
 
   edit() {
+    this.editor?.area.focus(); // a dialog may have taken the focus elsewhere
     if (this.editor !== null || !this.page.mayEdit()) return;
     const text = this.page.saver.text;
     this.editor = new Editor({
@@ -204,7 +229,7 @@ export class ReportView {
     if (!done) {
       area.readOnly = false;
       area.focus();
-      announce("Not saved yet.");
+      toast("Not saved yet: what stands at the top of the report says why.");
       return;
     }
     this.editor = null;

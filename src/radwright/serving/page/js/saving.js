@@ -6,8 +6,9 @@
  */
 import { ApiError, json, room, studyPath } from "./api.js";
 import { drawDiff } from "./diff.js";
-import { openDialog } from "./dialogs.js";
+import { dialogIsOpen, openDialog } from "./dialogs.js";
 import { el, toast } from "./dom.js";
+import { refresh } from "./session.js";
 import { personName } from "./words.js";
 
 const PAUSE_MS = 2500;
@@ -19,14 +20,18 @@ export class Saver {
   /**
    * @param {string} id
    * @param {{version: number, text: string}} base the newest version known
+   * @param {import("./session.js").Session} session
    * @param {{state: (state: SavingState, words?: string) => void, saved: (version: any) => void,
    *   taken: (version: any) => void, signed: () => void}} on
    */
-  constructor(id, base, on) {
+  constructor(id, base, session, on) {
     this.id = id;
     this.base = base;
+    this.session = session;
     this.on = on;
     this.text = base.text;
+    /** Who wrote what is not saved: under another name it is saved only if that person says so. */
+    this.writer = session.name;
     this.timer = 0;
     /** @type {Promise<boolean> | null} */
     this.running = null;
@@ -46,6 +51,7 @@ export class Saver {
 
   /** @param {string} text as it stands now; saved once nobody types */
   change(text) {
+    if (!this.dirty) this.writer = this.session.name;
     this.text = text;
     clearTimeout(this.timer);
     this.on.state(this.dirty ? "unsaved" : "saved");
@@ -71,34 +77,64 @@ export class Saver {
     while (this.running) await this.running;
     if (!this.dirty) return true;
     if (this.conflict) return false;
-    this.running = this.put();
+    this.running = this.writer === this.session.name ? this.put() : this.askTakeOver();
     const done = await this.running;
     this.running = null;
     return done && (this.dirty ? this.save() : true);
+  }
+
+  /** What is sent of a text. @param {string} text */
+  body(text) {
+    return { text, based_on: this.base.version, author: this.session.needs_token ? this.writer : null };
   }
 
   async put() {
     const text = this.text;
     this.on.state("saving");
     try {
-      const { version } = await json(studyPath(this.id, "report"), { method: "PUT", body: { text, based_on: this.base.version } });
+      const { version } = await json(studyPath(this.id, "report"), { method: "PUT", body: this.body(text) });
       this.base = { version: version.number, text };
       this.on.saved(version);
       this.on.state(this.dirty ? "unsaved" : "saved");
       if (this.closed && !this.dirty) this.ended.abort();
       return true;
     } catch (error) {
-      this.on.state("failed", error.message);
-      if (error instanceof ApiError && error.status === 409) return this.resolve(error);
+      this.on.state("failed", error.message.replace(/^text: /, "the text "));
+      if (!(error instanceof ApiError)) return false;
+      if (error.code === "other_author") {
+        await refresh(this.session);
+        return this.askTakeOver();
+      }
+      if (error.status === 409) return this.resolve(error);
       return false;
     }
   }
 
   /** The last try when the page goes away: sent without waiting. */
   send() {
-    if (!this.dirty || this.conflict) return;
-    const body = { text: this.text, based_on: this.base.version };
-    json(studyPath(this.id, "report"), { method: "PUT", body, keepalive: true }).catch(() => {});
+    if (!this.dirty || this.conflict || this.writer !== this.session.name) return;
+    json(studyPath(this.id, "report"), { method: "PUT", body: this.body(this.text), keepalive: true }).catch(() => {});
+  }
+
+  /**
+   * Another person is signed in than the one who wrote: nothing is saved under a name that did not write it unasked.
+   * @returns {Promise<boolean>}
+   */
+  async askTakeOver() {
+    if (dialogIsOpen()) return false;
+    this.conflict = true;
+    try {
+      const mine = await askWhoseName(this.writer, this.session.name, this.text);
+      if (mine === null) return false;
+      this.writer = this.session.name;
+      if (mine) return this.put();
+      this.text = this.base.text;
+      this.on.taken(null);
+      this.on.state("saved");
+      return true;
+    } finally {
+      this.conflict = false;
+    }
   }
 
   /** The view is left. What could not be saved is tried again once the server is back, and leaving the page still asks. */
@@ -135,6 +171,33 @@ export class Saver {
       this.conflict = false;
     }
   }
+}
+
+/**
+ * @param {string} writer
+ * @param {string} name of who is signed in now
+ * @param {string} text
+ * @returns {Promise<boolean | null>} true: it is saved under that name; false: it is dropped; null: neither yet
+ */
+function askWhoseName(writer, name, text) {
+  return new Promise((done) => {
+    /** @type {boolean | null} */
+    let answer = null;
+    openDialog({
+      title: `${personName(writer)} wrote this, and ${personName(name)} is signed in`,
+      body: [
+        el("p", {}, "The text is not saved. Whoever saves it stands as its author."),
+        el("div", { class: "exact", tabindex: "0", role: "group", "aria-label": "Text that is not saved" }, text),
+        el("p", { class: "muted" }, `Closing this keeps the text here, unsaved, for ${personName(writer)} to sign in again.`),
+      ],
+      actions: [
+        { label: "Drop it", run: () => void (answer = false) },
+        { label: `Save it as ${personName(name)}`, run: () => void (answer = true) },
+        { label: "Keep it unsaved", primary: true },
+      ],
+      onClose: () => done(answer),
+    }); // prettier-ignore
+  });
 }
 
 /**

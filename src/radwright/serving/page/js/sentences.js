@@ -29,11 +29,12 @@ export function matchSentences(report, draft) {
 /** The list of sentences. */
 export class SentenceList {
   /**
-   * @param {{report: string, draft: any, shelf: import("./evidence.js").EvidenceShelf | null,
+   * @param {{report: string, draft: any, accepted: Set<number>, shelf: import("./evidence.js").EvidenceShelf | null,
    *   viewer: import("./viewer.js").Viewer, chosen: (source: number | null) => void}} options
    */
-  constructor({ report, draft, shelf, viewer, chosen }) {
+  constructor({ report, draft, accepted, shelf, viewer, chosen }) {
     this.draft = draft;
+    this.accepted = accepted;
     this.shelf = shelf;
     this.viewer = viewer;
     this.chosen = chosen;
@@ -51,11 +52,12 @@ export class SentenceList {
    */
   makeButton(sentence, place) {
     const uncertain = sentence.source !== null && isUncertain(this.draft, sentence.source);
+    const accepted = uncertain && this.accepted.has(sentence.source);
     const button = el(
       "button",
-      { type: "button", class: ["sentence", uncertain && "uncertain"], "aria-describedby": `basis-${place}` },
+      { type: "button", class: ["sentence", uncertain && !accepted && "uncertain"], "aria-describedby": `basis-${place}` },
       sentence.text,
-      uncertain && el("span", { class: "flag" }, "uncertain: check"),
+      uncertain && el("span", { class: ["flag", accepted && "person"] }, accepted ? "accepted" : ["uncertain: check ", el("kbd", {}, "y")]),
       sentence.source === null && this.draft && el("span", { class: "flag person" }, "edited"),
     );
     button.addEventListener("focus", () => this.choose(place));
@@ -81,6 +83,23 @@ export class SentenceList {
     const place = this.sentences.findIndex((sentence) => sentence.source === source);
     if (place >= 0) this.focus(place);
     return place >= 0;
+  }
+
+  /**
+   * Lets the chosen uncertain sentence stand, or takes that back, and goes on to the next one.
+   * @returns {boolean} whether there was one
+   */
+  accept() {
+    const source = this.sentences[this.current]?.source ?? null;
+    if (source === null || !isUncertain(this.draft, source)) return false;
+    if (!this.accepted.delete(source)) this.accepted.add(source);
+    const button = this.makeButton(this.sentences[this.current], this.current);
+    button.setAttribute("aria-current", "true");
+    this.buttons[this.current].replaceWith(button);
+    this.buttons[this.current] = button;
+    const next = this.sentences.findIndex((sentence) => sentence.source !== null && isUncertain(this.draft, sentence.source) && !this.accepted.has(sentence.source));
+    this.focus(this.accepted.has(source) && next >= 0 ? next : this.current);
+    return true;
   }
 
   /** Where the chosen sentence begins in the report's text. @param {string} text */
@@ -152,5 +171,5 @@ export class SentenceList {
  * @param {number} source
  */
 export function isUncertain(draft, source) {
-  return (draft?.findings ?? []).some((/** @type {any} */ finding) => finding.sentence === source && finding.kept === false);
+  return draft?.sentences[source]?.kept === false;
 }

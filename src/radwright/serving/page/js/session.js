@@ -39,13 +39,21 @@ export function signInAgain(session) {
     title: "Your session has ended",
     body: [
       tokenForm(async () => {
-        Object.assign(session, await json("/v1/session"));
-        showWho(session);
+        await refresh(session);
         dialog.close();
         room.dispatchEvent(new Event("restored"));
       }),
     ],
   });
+}
+
+/**
+ * Brings a session up to date.
+ * @param {Session} session
+ */
+export async function refresh(session) {
+  Object.assign(session, await json("/v1/session"));
+  showWho(session);
 }
 
 /** @param {Session} session */

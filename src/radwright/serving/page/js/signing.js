@@ -4,15 +4,17 @@
 import { json, studyPath } from "./api.js";
 import { openDialog } from "./dialogs.js";
 import { el, toast } from "./dom.js";
+import { refresh } from "./session.js";
 import { personName } from "./words.js";
 
 let observerBefore = "";
 
 /**
- * @param {{id: string, study: any, report: {number: number, text: string}, uncertain: number, notes: string[], needsName: boolean,
+ * @param {{id: string, study: any, report: {number: number, text: string}, uncertain: number, notes: string[], session: import("./session.js").Session,
  *   signed: () => void}} options
  */
-export function openSigning({ id, study, report, uncertain, notes, needsName, signed }) {
+export function openSigning({ id, study, report, uncertain, notes, session, signed }) {
+  const needsName = !session.needs_token;
   const name = el("input", { type: "text", id: "observer", autocomplete: "off", required: true, autofocus: needsName });
   name.value = observerBefore;
   const wrong = el("p", { class: "wrong", role: "alert" });
@@ -25,14 +27,15 @@ export function openSigning({ id, study, report, uncertain, notes, needsName, si
       return false;
     }
     try {
-      const body = needsName ? { version: report.number, observer: name.value.trim() } : { version: report.number };
+      const body = { version: report.number, observer: needsName ? name.value.trim() : session.name };
       await json(studyPath(id, "sign"), { method: "POST", body });
       observerBefore = name.value.trim();
       toast("Signed.");
       signed();
       return true;
     } catch (error) {
-      wrong.textContent = error.status === 409 ? `${error.message} Close this and read the newest text.` : error.message;
+      wrong.textContent = wordsOf(error);
+      if (error.code === "other_author") await refresh(session);
       return false;
     }
   };
@@ -41,7 +44,7 @@ export function openSigning({ id, study, report, uncertain, notes, needsName, si
     body: [
       el("p", {}, "For ", el("strong", {}, patient.filter(Boolean).join(" \u00b7 ")), `. Version ${report.number}, word for word:`),
       el("div", { class: "exact", id: "to-be-signed", tabindex: "0", role: "group", "aria-label": "Text to be signed", autofocus: !needsName }, report.text),
-      uncertain > 0 && el("p", { class: "notice" }, `${uncertain === 1 ? "One sentence is" : `${uncertain} sentences are`} marked uncertain by the model.`),
+      uncertain > 0 && el("p", { class: "notice" }, `${uncertain === 1 ? "One sentence is" : `${uncertain} sentences are`} marked uncertain by the model, and not yet accepted (key y).`),
       ...notes.map((note) => el("p", { class: "notice" }, note)),
       el("p", { class: "muted" }, "Once signed the report cannot be changed."),
       needsName && el("div", { class: "field" }, el("label", { for: "observer" }, "Signed by"), name),
@@ -55,6 +58,12 @@ export function openSigning({ id, study, report, uncertain, notes, needsName, si
     event.preventDefault();
     /** @type {HTMLElement} */ (node.querySelector(".dialog-actions .primary")).click();
   });
+}
+
+/** @param {any} error */
+function wordsOf(error) {
+  if (error.code === "other_author") return `${error.message}. Sign again if the report is to bear the name of who is signed in.`;
+  return error.status === 409 ? `${error.message} Close this and read the newest text.` : error.message;
 }
 
 /**

@@ -48,6 +48,8 @@ export class StudyPage {
     this.data = /** @type {any} */ (null);
     this.drafting = new Drafting(this);
     this.removeShortcuts = () => {};
+    /** Uncertain sentences of the draft that somebody has looked at here and lets stand. */
+    this.accepted = /** @type {Set<number>} */ (new Set());
     this.ended = new AbortController();
     order.last = id;
   }
@@ -79,16 +81,16 @@ export class StudyPage {
     const { images } = this.data;
     this.viewer = new Viewer(images);
     this.report = new ReportView(this);
-    this.saver = new Saver(this.id, this.base(), {
+    this.saver = new Saver(this.id, this.base(), this.surroundings.session, {
       state: (state, words) => this.report.showSaving(state, words),
-      saved: () => {},
+      saved: (version) => this.report.showVersion(version),
       taken: () => this.leaveEditor(),
       signed: () => this.leaveEditor(),
     });
     this.strip = el("div");
     this.side = el("div", { class: "side-scroll" });
     this.actions = el("div", { class: "actions" });
-    const side = el("aside", { class: "side", "aria-label": "Report and findings" }, this.side, this.actions);
+    const side = el("aside", { class: "side", "aria-label": "Report and findings" }, this.report.head, this.side, this.actions);
     fill(this.main, el("div", { class: "study" }, this.strip, el("div", { class: "work" }, this.viewer.node, side)));
     this.panels = { findings: el("div"), clues: el("div"), versions: el("div") };
     const tabs = [
@@ -227,8 +229,8 @@ export class StudyPage {
       study: this.data.study,
       report: this.data.report,
       notes: this.data.notes ?? [],
-      uncertain: left.filter(({ source }) => source !== null && isUncertain(this.data.draft, source)).length,
-      needsName: !this.surroundings.session.needs_token,
+      uncertain: left.filter(({ source }) => source !== null && isUncertain(this.data.draft, source) && !this.accepted.has(source)).length,
+      session: this.surroundings.session,
       signed: () => this.showSigned(),
     });
   }

@@ -16,6 +16,7 @@ export function studyKeys(page) {
     { keys: ["j"], label: "next sentence, with its evidence", group, run: () => page.report.list?.move(1) },
     { keys: ["k"], label: "sentence before", group, run: () => page.report.list?.move(-1) },
     { keys: ["e"], label: "edit, at the sentence", group, run: () => page.report.edit() },
+    { keys: ["y"], label: "let an uncertain sentence stand; again: take that back", group, run: () => page.report.accept() },
     { keys: ["d"], label: "changes from the draft", group, run: () => page.report.toggleDiff() },
     { keys: ["s"], label: "sign", group, run: () => page.sign() },
     { keys: ["o"], label: "export", group, run: () => page.export() },

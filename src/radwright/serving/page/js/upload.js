@@ -101,6 +101,7 @@ export function openUpload(files) {
       return true;
     } catch (error) {
       const later = error.retryAfter > 0 ? ` Try again in ${error.retryAfter} s.` : "";
+      // A line for each file that was refused.
       (wrong[error.field] ?? wrong.files).textContent = error.message + later;
       return false;
     }

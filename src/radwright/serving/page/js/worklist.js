@@ -3,6 +3,7 @@
  */
 import { json, room } from "./api.js";
 import { announce, el, fill } from "./dom.js";
+import { findingFilter } from "./finding_filter.js";
 import { addShortcuts } from "./shortcuts.js";
 import { openUpload } from "./upload.js";
 import { STATE_WORDS } from "./words.js";
@@ -10,6 +11,7 @@ import { studyRow } from "./worklist_row.js";
 
 const POLL_MS = 4000;
 const PAGE = 50;
+const ORDERS = [["received", "newest first"], ["urgency", "most urgent"], ["risk", "most in doubt"], ["state", "state"]]; // prettier-ignore
 const STATES = ["", "waiting", "drafted", "failed", "signed"];
 
 /** What is looked for outlives the view: whoever comes back from a study finds the list as it was. Never in the
@@ -35,7 +37,7 @@ export function openWorklist(main, surroundings) {
   const empty = el("div", { class: "empty", hidden: true });
   const more = el("button", { type: "button", on: { click: () => ((wanted.limit += PAGE), refresh()) } }, "Show more");
   const moreBox = el("div", { class: "more", hidden: true }, more);
-  const filters = makeFilters(surroundings, count, () => {
+  const filters = makeFilters(count, () => {
     wanted.limit = PAGE;
     refresh();
   });
@@ -148,11 +150,10 @@ function tableHead() {
 }
 
 /**
- * @param {import("./main.js").Surroundings} surroundings
  * @param {HTMLElement} count
  * @param {() => void} changed
  */
-function makeFilters({ titles }, count, changed) {
+function makeFilters(count, changed) {
   const search = el("input", { type: "search", id: "q", placeholder: "Name, patient id, accession", autocomplete: "off", spellcheck: "false" });
   search.value = wanted.q;
   let timer = 0;
@@ -175,15 +176,16 @@ function makeFilters({ titles }, count, changed) {
     });
     return button;
   });
-  const choice = (/** @type {"finding" | "sort"} */ name, /** @type {[string, string][]} */ options) => {
-    const select = el("select", { id: name }, options.map(([value, title]) => el("option", { value }, title)));
-    select.value = wanted[name];
-    select.addEventListener("change", () => {
-      wanted[name] = select.value;
-      changed();
-    });
-    return select;
-  };
+  const finding = findingFilter(wanted.finding, (value) => {
+    wanted.finding = value;
+    changed();
+  });
+  const sort = el("select", { id: "sort" }, ORDERS.map(([value, title]) => el("option", { value }, title)));
+  sort.value = wanted.sort;
+  sort.addEventListener("change", () => {
+    wanted.sort = sort.value;
+    changed();
+  });
   const upload = el("button", { type: "button", class: "primary" }, "Upload ", el("kbd", {}, "u"));
   const labelled = (/** @type {string} */ label, /** @type {HTMLElement} */ field) =>
     el("div", { class: "field" }, el("label", { for: field.id }, label), field);
@@ -193,8 +195,8 @@ function makeFilters({ titles }, count, changed) {
     el("h1", {}, "Worklist", count),
     labelled("Search", search),
     el("div", { class: "field" }, el("span", { class: "unseen", id: "by-state" }, "State"), el("div", { class: "states", role: "group", "aria-labelledby": "by-state" }, states)),
-    labelled("Finding", choice("finding", [["", "any"], ...titles])),
-    labelled("Sort by", choice("sort", [["received", "newest first"], ["urgency", "most urgent"], ["risk", "most in doubt"], ["state", "state"]])),
+    labelled("Finding", finding),
+    labelled("Sort by", sort),
     el("span", { class: "spring" }),
     upload,
   ); // prettier-ignore
