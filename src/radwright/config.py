@@ -13,6 +13,8 @@ from radwright.errors import ConfigError, near
 
 _MAX_SHOWN = 120
 """Characters of a value that a message quotes."""
+_MOST_LISTED = 30
+"""Names that a message lists."""
 
 
 class Config(BaseModel):
@@ -54,7 +56,8 @@ def _explain(config: type[BaseModel], problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _fields_at(config, problem["loc"][:-1])
-        return f"unknown key {path!r}{near(str(problem['loc'][-1]), known)}"
+        nearest = near(str(problem["loc"][-1]), known)
+        return f"unknown key {path!r}{nearest or f'; there are {_listed(known)}'}"
     if problem["type"] == "missing":
         return f"{path!r} is required"
     if problem["type"] == "too_short":
@@ -64,6 +67,12 @@ def _explain(config: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "value_error" and isinstance(given, (Mapping, BaseModel)):
         return f"{path}: {words}" if path else words
     return f"{path} = {_shortened(given)}: {words}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names in words; of very many the first."""
+    known = sorted(names)
+    return ", ".join(known[:_MOST_LISTED]) + (" ..." if len(known) > _MOST_LISTED else "")
 
 
 def _shortened(value: Any) -> str:

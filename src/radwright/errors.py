@@ -28,6 +28,10 @@ class ImageError(StudyError):
     """One image cannot be decoded: truncated, of an unknown type, too large, or no chest radiograph's pixels."""
 
 
+class DamagedImageError(ImageError):
+    """An image of a known type whose bytes are truncated or changed; the original can be sent again."""
+
+
 class StoreError(RadwrightError):
     """A prepared store is missing, incomplete, corrupt, or would be overwritten."""
 

@@ -17,9 +17,11 @@ pytest.importorskip("pynetdicom")
 
 from pynetdicom.transport import AssociationSocket
 
+from radwright.serving.intake import describe_image
 from radwright.serving.pacs.config import PacsConfig
+from radwright.serving.pacs.listener import Describe
 from radwright.serving.pacs.network import _BoundedSocket
-from radwright.serving.pacs.service import PacsService, Summary
+from radwright.serving.pacs.service import PacsService, Summary, image_limits
 from radwright.serving.records import ReportedStudy
 from radwright.serving.room import ReadingRoom
 from tiny_dicom import CR, EXPLICIT, dicom
@@ -85,10 +87,18 @@ def config(**values: Any) -> PacsConfig:
 
 @contextmanager
 def running(
-    room: ReadingRoom, chosen: PacsConfig, *, build: Callable[[ReportedStudy], bytes] = tiny_report, **values: Any
+    room: ReadingRoom,
+    chosen: PacsConfig,
+    *,
+    build: Callable[[ReportedStudy], bytes] = tiny_report,
+    describe: Describe | None = None,
+    **values: Any,
 ) -> Iterator[list[Summary]]:
-    """The service, listening; its summary is in the list once it has ended."""
-    service, stop, ended = PacsService(room, chosen, build=build, **values), threading.Event(), list[Summary]()
+    """The service, listening; its summary is in the list once it has ended. Images are decoded in this process."""
+    limits = image_limits(chosen)
+    look = describe or (lambda data, name: describe_image(data, name, limits))
+    service = PacsService(room, chosen, build=build, describe=look, **values)
+    stop, ended = threading.Event(), list[Summary]()
     thread = threading.Thread(target=lambda: ended.append(service.run(stop)))
     thread.start()
     try:

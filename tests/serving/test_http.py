@@ -327,6 +327,13 @@ def test_a_page_full_of_images_to_be_decoded_holds_up_nobody_else(
         assert asyncio.run(many()) == [200] * 61
 
 
+def test_what_watches_a_server_may_ask_for_the_head_alone(client: TestClient) -> None:
+    for path in ("/", "/healthz", "/static/js/main.js"):
+        whole, head = client.get(path), client.head(path)
+        assert (head.status_code, head.headers["content-length"]) == (200, whole.headers["content-length"])
+    assert client.head("/v1/studies").status_code == 405
+
+
 def test_only_an_upload_may_be_large(client: TestClient) -> None:
     text, kind = json.dumps({"text": "\U0001f600" * 20_000, "based_on": 1}), {"Content-Type": "application/json"}
     for body, status in ((text, 404), (text * 5, 413)):
@@ -403,6 +410,14 @@ def test_other_sites_and_other_names_are_refused(client: TestClient) -> None:
         assert client.get("/v1/studies", headers={"Host": host}).status_code == 200
     rebound = client.get("/v1/studies", headers={"Host": "evil.example"})
     assert (rebound.status_code, rebound.json()["error"]["code"]) == (400, "unknown_host")
+
+
+def test_a_server_without_tokens_serves_nobody_through_a_proxy(client: TestClient, closed: Any) -> None:
+    for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP"):
+        answer = client.get("/v1/studies", headers={name: "10.0.0.7"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    with_tokens, headers = closed
+    assert with_tokens.get("/v1/studies", headers={**headers["reader"], "X-Real-IP": "10.0.0.7"}).status_code == 200
 
 
 def test_the_browser_may_do_nothing_that_is_not_ours(client: TestClient) -> None:

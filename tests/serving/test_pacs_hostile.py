@@ -14,8 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hostile_decoder import look_on
 from pacs_cases import associate, chest, config, dataset, free_port, running, store, until
 
+from radwright.serving import inspecting
+from radwright.serving.inspecting import InspectionLimits, Inspector
+from radwright.serving.intake import Described, Limits
 from radwright.serving.pacs.config import PacsConfig
 from radwright.serving.pacs.listener import Status
 from radwright.serving.room import ReadingRoom
@@ -67,6 +71,28 @@ def piece(kind: int, body: bytes, *, length: int | None = None) -> bytes:
     return struct.pack(">BBL", kind, 0, len(body) if length is None else length) + body
 
 
+def body_of(file: bytes) -> bytes:
+    """A DICOM file's dataset as it goes over the network."""
+    return file[144 + int.from_bytes(file[140:144], "little") :]
+
+
+def send_body(association: Any, file: bytes, body: bytes) -> Any:
+    """Send bytes in the name of a file's object, whatever they are; the answer."""
+    from pynetdicom.dimse_primitives import C_STORE
+
+    named, request = dataset(file), C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = named.SOPClassUID, named.SOPInstanceUID
+    request.DataSet = io.BytesIO(body)
+    association._reactor_checkpoint.clear()
+    until(lambda: association._is_paused)
+    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    assert answer is not None
+    return answer
+
+
 @impatient
 @pytest.mark.parametrize(
     "sent",
@@ -115,13 +141,65 @@ def test_many_silent_connections_end_by_themselves(room: ReadingRoom, chosen: Pa
         connection.close()
 
 
-@pytest.mark.parametrize(("calling", "called"), [("STRANGER", None), ("MODALITY", "OTHER"), ("modality", None)])
+@pytest.mark.parametrize(
+    ("calling", "called", "why"),
+    [
+        ("STRANGER", None, "its AE title is not in accept_from"),
+        ("MODALITY", "OTHER", "it calls this node by another AE title than RADWRIGHT"),
+        ("modality", None, "its AE title is MODALITY but for upper and lower case"),
+    ],
+)
 def test_only_known_peers_that_name_this_node_get_in(
-    room: ReadingRoom, chosen: PacsConfig, calling: str, called: str | None
+    room: ReadingRoom,
+    chosen: PacsConfig,
+    calling: str,
+    called: str | None,
+    why: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     association = associate(chosen, calling=calling, called=called)
     assert association.is_rejected
     assert not association.is_established
+    line = until(lambda: [line for line in caplog.messages if line.startswith("association rejected")])[0]
+    sender = calling if calling == "MODALITY" else "unknown"
+    assert f"sender={sender} address=127.0.0.1 why=" in line
+    assert why in line
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.98])
+def test_a_truncated_object_cannot_be_read(room: ReadingRoom, chosen: PacsConfig, kept: float) -> None:
+    whole = chest(1, side=64)
+    body = body_of(whole)
+    association = associate(chosen)
+    answer = send_body(association, whole, body[: int(kept * len(body))])
+    association.release()
+    assert answer.Status == Status.UNREADABLE
+    assert 0 < len(answer.ErrorComment) <= 64
+    assert "P-4711" not in answer.ErrorComment
+    assert not room.worklist.find()[0]
+
+
+def test_what_kills_or_hangs_the_decoder_is_refused_and_the_next_image_goes_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = config()
+    monkeypatch.setattr(inspecting, "_look_on", look_on)
+    inspector = Inspector(Limits(), InspectionLimits(seconds=2, num_processes=1))
+    made = ReadingRoom(tmp_path / "other")
+
+    def broken(data: bytes, name: str) -> Described:
+        """What a decoder does on such an object its stand-in does on a word."""
+        word = next((each for each in (b"dies", b"hangs") if each in data), None)
+        return inspector.describe(word or data, name)
+
+    try:
+        inspector.start()
+        with running(made, chosen, describe=broken):
+            objects = [chest(1, PatientComments="dies"), chest(2, PatientComments="hangs"), chest(3)]
+            assert store(chosen, *objects) == [Status.UNREADABLE, Status.UNREADABLE, Status.SUCCESS]
+    finally:
+        inspector.close()
+    assert made.worklist.find()[0] == 1
 
 
 def test_other_classes_get_no_context(room: ReadingRoom, chosen: PacsConfig) -> None:
@@ -206,35 +284,22 @@ def test_objects_sent_without_waiting_do_not_pile_up(room: ReadingRoom, chosen: 
         request = C_STORE()
         request.MessageID, request.Priority = number + 1, 2
         request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sent.SOPClassUID, sent.SOPInstanceUID
-        request.DataSet = io.BytesIO(encoded[144 + int.from_bytes(encoded[140:144], "little") :])
+        request.DataSet = io.BytesIO(body_of(encoded))
         association.dimse.send_msg(request, context)
     until(lambda: not association.is_established or not association.dul.is_alive())
     assert room.worklist.find()[0] <= 1
 
 
 def test_damaged_objects_never_break_it(room: ReadingRoom, chosen: PacsConfig) -> None:
-    from pynetdicom.dimse_primitives import C_STORE
-
     rng = np.random.default_rng(0)
     whole = chest(1)
-    body = whole[144 + int.from_bytes(whole[140:144], "little") :]
-    sent = dataset(whole)
+    body = body_of(whole)
     for _ in range(20):
         association = associate(chosen)
         damaged = bytearray(body[: int(rng.integers(1, len(body)))])
         for place in rng.integers(0, len(damaged), size=20):
             damaged[place] = rng.integers(256)
-        request = C_STORE()
-        request.MessageID, request.Priority = 1, 2
-        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sent.SOPClassUID, sent.SOPInstanceUID
-        request.DataSet = io.BytesIO(bytes(damaged))
-        association._reactor_checkpoint.clear()
-        until(lambda each=association: each._is_paused)
-        association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
-        _, answer = association.dimse.get_msg(block=True)
-        association._reactor_checkpoint.set()
-        assert answer is not None
-        assert answer.Status != 0
+        assert send_body(association, whole, bytes(damaged)).Status != 0
         association.release()
 
 

@@ -13,7 +13,7 @@ from room_cases import draft, job_of
 
 from radwright.errors import ConfigError, OutputError
 from radwright.imaging.decode import probe
-from radwright.serving.intake import Limits
+from radwright.serving.intake import Limits, describe_image
 from radwright.serving.pacs.config import PacsConfig
 from radwright.serving.pacs.listener import SOP_CLASSES, Listener, Received, Status
 from radwright.serving.pacs.part10 import dicom_file
@@ -182,7 +182,7 @@ def test_a_full_disk_is_told_as_out_of_resources(room: ReadingRoom, monkeypatch:
     def full(data: bytes) -> str:
         raise OutputError("no space is left")
 
-    listener = Listener(room, Limits())
+    listener = Listener(room, Limits(), describe_image)
     monkeypatch.setattr(room.blobs, "put", full)
     assert listener.store(received(chest(1))).status == Status.NO_RESOURCES == 0xA700
     monkeypatch.undo()
@@ -197,7 +197,7 @@ def test_a_full_disk_is_told_as_out_of_resources(room: ReadingRoom, monkeypatch:
 
 
 def test_a_bug_is_an_answer_and_the_next_image_goes_in(room: ReadingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
-    listener = Listener(room, Limits())
+    listener = Listener(room, Limits(), describe_image)
     with monkeypatch.context() as patch:
         patch.setattr(room.studies, "receive", lambda *_, **__: 1 / 0)
         assert listener.store(received(chest(1))).status == Status.FAILED
@@ -214,7 +214,7 @@ def test_a_bug_is_an_answer_and_the_next_image_goes_in(room: ReadingRoom, monkey
     ],
 )
 def test_an_object_that_is_not_what_was_announced_is_refused(room: ReadingRoom, told: dict[str, str]) -> None:
-    assert Listener(room, Limits()).store(received(chest(1), **told)).status == Status.NOT_AS_ANNOUNCED
+    assert Listener(room, Limits(), describe_image).store(received(chest(1), **told)).status == Status.NOT_AS_ANNOUNCED
     assert not blobs(room)
 
 
@@ -227,7 +227,7 @@ def test_a_file_is_the_same_however_often_it_is_made() -> None:
 
 
 def test_a_late_image_reopens_an_undrafted_study(room: ReadingRoom) -> None:
-    listener = Listener(room, Limits())
+    listener = Listener(room, Limits(), describe_image)
     listener.store(received(chest(1)))
     [study_id] = room.studies.complete_quiet(LATER)
     listener.store(received(chest(2)))
@@ -235,7 +235,7 @@ def test_a_late_image_reopens_an_undrafted_study(room: ReadingRoom) -> None:
 
 
 def test_a_late_image_of_a_signed_study_is_kept_and_told(room: ReadingRoom, caplog: pytest.LogCaptureFixture) -> None:
-    listener = Listener(room, Limits())
+    listener = Listener(room, Limits(), describe_image)
     listener.store(received(chest(1)))
     [study_id] = room.studies.complete_quiet(LATER)
     room.studies.add_draft(job_of(room, study_id), draft())
@@ -246,7 +246,7 @@ def test_a_late_image_of_a_signed_study_is_kept_and_told(room: ReadingRoom, capl
 
 
 def test_own_reports_may_come_back_and_no_others(room: ReadingRoom) -> None:
-    listener, report = Listener(room, Limits()), BASIC_TEXT_SR
+    listener, report = Listener(room, Limits(), describe_image), BASIC_TEXT_SR
     listener.store(received(chest(1)))
     [study_id] = room.studies.complete_quiet(LATER)
     room.studies.add_draft(job_of(room, study_id), draft())

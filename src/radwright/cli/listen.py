@@ -27,9 +27,10 @@ def listen(
 
     from radwright.cli.progress import say
     from radwright.config import read_yaml
+    from radwright.serving.inspecting import InspectionLimits, Inspector
     from radwright.serving.out.sr import structured_report
     from radwright.serving.pacs.config import PacsConfig
-    from radwright.serving.pacs.service import PacsService
+    from radwright.serving.pacs.service import PacsService, image_limits
     from radwright.serving.room import ReadingRoom
 
     config = PacsConfig.parse(read_yaml(pacs), where=str(pacs))
@@ -39,7 +40,12 @@ def listen(
     logging.getLogger("radwright").setLevel(logging.DEBUG if verbose else logging.INFO)
     room = ReadingRoom(data)
     room.blobs.sweep()
-    service = PacsService(room, config, build=structured_report, send_unsigned=send_unsigned)
+    # Images are decoded in a process of their own: one that breaks the decoder takes nothing else along.
+    cost = InspectionLimits(config.limits.inspection_s, config.limits.inspection_memory_mb, num_processes=1)
+    inspector = Inspector(image_limits(config), cost)
+    service = PacsService(
+        room, config, build=structured_report, describe=inspector.describe, send_unsigned=send_unsigned
+    )
     say("Research only: not a medical device. A radiologist must check every draft.")
     stop = threading.Event()
 
@@ -50,7 +56,10 @@ def listen(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    done = service.run(stop)
+    try:
+        done = service.run(stop)
+    finally:
+        inspector.close()
     say(
         f"{done.images} images in {done.studies} complete studies received ({done.images_again} came again, "
         f"{done.refused} refused); {done.sent} reports sent, {done.waiting} wait for the PACS"

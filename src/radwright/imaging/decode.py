@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from radwright.errors import ImageError, RadwrightError
+from radwright.errors import DamagedImageError, ImageError, RadwrightError
 
 Kind = Literal["PNG", "JPEG", "DICOM"]
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
@@ -129,9 +129,9 @@ def decode(encoded: Encoded, *, at_least: tuple[int, int] | None = None) -> Pixe
         return dicom.decode_dicom(encoded.data, name=encoded.name)
     gray = _decoded(encoded, encoded.data, at_least)
     if encoded.kind == "JPEG" and (gray[-1] == gray[-1, 0]).all() and not _has_all_blocks(encoded, gray, at_least):
-        raise ImageError(f"{encoded.name}: is truncated (a JPEG whose pixels end before its end marker)")
+        raise DamagedImageError(f"{encoded.name}: is truncated (a JPEG whose pixels end before its end marker)")
     if encoded.kind == "PNG" and not gray[-1].any() and not _has_all_rows(encoded.data):
-        raise ImageError(f"{encoded.name}: is truncated (a PNG with fewer rows than its header says)")
+        raise DamagedImageError(f"{encoded.name}: is truncated (a PNG with fewer rows than its header says)")
     return _upright(gray, encoded.orientation)
 
 
@@ -156,7 +156,7 @@ def _decoded(encoded: Encoded, data: bytes, at_least: tuple[int, int] | None) ->
         zlib.error,
         Image.DecompressionBombError,
     ) as error:
-        raise ImageError(f"{encoded.name}: cannot be decoded, it is truncated or damaged: {error}") from error
+        raise DamagedImageError(f"{encoded.name}: cannot be decoded, it is truncated or damaged: {error}") from error
 
 
 def _has_all_blocks(encoded: Encoded, gray: Pixels, at_least: tuple[int, int] | None) -> bool:
@@ -215,7 +215,7 @@ def _probe_png(data: bytes, name: str) -> tuple[int, int]:
         if end > len(data):
             break
         if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageError(f"{name}: is damaged (a PNG checksum is wrong)")
+            raise DamagedImageError(f"{name}: is damaged (a PNG checksum is wrong)")
         if kind == b"IHDR" and length == 13:
             width, height, depth, colour = struct.unpack_from(">IIBB", data, at + 8)
             if depth == 16 and colour != _PNG_GRAY:
@@ -228,7 +228,7 @@ def _probe_png(data: bytes, name: str) -> tuple[int, int]:
         elif kind == b"IEND" and size is not None:
             return size
         at = end
-    raise ImageError(f"{name}: is truncated (a PNG that does not reach its end)")
+    raise DamagedImageError(f"{name}: is truncated (a PNG that does not reach its end)")
 
 
 def _has_all_rows(data: bytes) -> bool:
@@ -257,7 +257,7 @@ def _probe_jpeg(data: bytes, name: str) -> tuple[int, int]:
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
-            raise ImageError(f"{name}: is damaged (a JPEG segment does not start where it should)")
+            raise DamagedImageError(f"{name}: is damaged (a JPEG segment does not start where it should)")
         marker = data[at + 1]
         if marker == 0xFF or 0xD0 <= marker <= 0xD8 or marker == 0x01:
             at += 1 if marker == 0xFF else 2
@@ -270,10 +270,10 @@ def _probe_jpeg(data: bytes, name: str) -> tuple[int, int]:
             if depth != 8 or marker in {0xC3, 0xC7, 0xCB, 0xCF}:
                 raise ImageError(f"{name}: is a lossless or {depth}-bit JPEG; save it as 16-bit PNG or as DICOM")
             if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-                raise ImageError(f"{name}: is truncated (a JPEG that does not reach its end)")
+                raise DamagedImageError(f"{name}: is truncated (a JPEG that does not reach its end)")
             return width, height
         at += 2 + length
-    raise ImageError(f"{name}: is truncated (a JPEG that ends in its header)")
+    raise DamagedImageError(f"{name}: is truncated (a JPEG that ends in its header)")
 
 
 def _gray(image: Image.Image) -> Pixels:

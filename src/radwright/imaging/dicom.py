@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from radwright.errors import ImageError, RadwrightError, require
+from radwright.errors import DamagedImageError, ImageError, RadwrightError, require
 from radwright.imaging.decode import Pixels
 from radwright.imaging.dicom_tags import DicomHeader, header_of, number_of, pixel_aspect, texts_of
 from radwright.imaging.dicom_window import Shown, modality_of, shown_of
@@ -182,7 +182,9 @@ class _Measured:
                 f"{self._name}: is a deflated DICOM file; rewrite it with another transfer syntax"
             )
         elif self._num_reads > _MOST_READS:
-            self.refusal = ImageError(f"{self._name}: has far more data elements than any radiograph; it is damaged")
+            self.refusal = DamagedImageError(
+                f"{self._name}: has far more data elements than any radiograph; it is damaged"
+            )
         if self.refusal is not None:
             raise self.refusal
         return self._stream.read(size)
@@ -204,7 +206,7 @@ def _read(stream: IO[bytes], name: str, *, pixels: bool) -> Any:
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
         return dataset
     except Exception as error:  # malformed files raise anything in pydicom, which also changes what others raise
-        damaged = ImageError(f"{name}: is no readable DICOM file, or truncated: {error}")
+        damaged = DamagedImageError(f"{name}: is no readable DICOM file, or truncated: {error}")
         raise (measured.refusal or damaged) from error
 
 
@@ -226,7 +228,9 @@ def _stored_values(dataset: Any, name: str) -> npt.NDArray[Any]:
         stored = np.asarray(dataset.pixel_array)
     except Exception as error:  # the decoders behind pydicom raise anything on damaged pixels
         told = " ".join(str(error).split())
-        raise ImageError(f"{name}: its pixels cannot be decoded, they are truncated or damaged: {told}") from error
+        raise DamagedImageError(
+            f"{name}: its pixels cannot be decoded, they are truncated or damaged: {told}"
+        ) from error
     if stored.ndim != 2:
         raise ImageError(f"{name}: its pixels have shape {stored.shape}; one gray image is expected")
     return stored

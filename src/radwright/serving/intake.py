@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from radwright.errors import ImageError, StudyError
+from radwright.errors import DamagedImageError, ImageError, StudyError
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import Encoded, decode, is_dicom, probe
 from radwright.imaging.dicom import read_dicom_header, read_dicom_texts
@@ -217,6 +217,8 @@ def _probed(data: bytes, name: str, limits: Limits, header: DicomHeader) -> Enco
     try:
         return probe(data, name=name, max_pixels=limits.max_pixels)
     except ImageError as error:
+        if isinstance(error, DamagedImageError):
+            raise RefusedImageError(str(error), "damaged") from error
         is_known = is_dicom(data[:136]) or data.startswith((b"\x89PNG", b"\xff\xd8\xff"))
         kind: RefusalKind = "unfit" if is_known else "unreadable"
         raise RefusedImageError(str(error), "no chest radiograph" if header.refusal else kind) from error

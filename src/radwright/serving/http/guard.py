@@ -48,6 +48,7 @@ _SLOWEST_BYTES_PER_S = 4096
 _GONE = 499
 """What is counted where the client went before it was answered."""
 _CLOSE = {"Connection": "close"}
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _SESSION = "/v1/session"
 _UPLOAD = "/v1/studies"
 _OPEN = ("/healthz", "/static/", "/openapi.json")
@@ -115,6 +116,10 @@ class Guard:
         method, path = scope["method"], scope["path"]
         if method not in _SAFE:
             self._check_origin(headers)
+        if self._server.is_open and any(name in headers for name in _FORWARDED):
+            # Through a proxy on this machine anybody would come from this machine.
+            message = "behind a proxy tokens are needed: radwright token add NAME --role ROLE --data DIR, then restart"
+            raise RefusedError(403, "forbidden", message)
         scope.setdefault("state", {})["user"] = user = await self._user(scope, headers)
         wants_user = path.startswith("/v1/") and not (path == _SESSION and method in {"GET", "POST"})
         if user is None and (wants_user or path == "/metrics"):

@@ -106,6 +106,7 @@ def list_audit(
     return wire.AuditOut(entries=[wire.AuditEntryOut(**each.plain()) for each in found])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", tags=["system"], responses={400: {"model": wire.Failure}, 503: {"model": wire.HealthOut}})
 def get_health(server: ServerDep, response: Response) -> wire.HealthOut:
     """Whether studies are being drafted."""
@@ -164,12 +165,14 @@ def _file(request: Request, name: str) -> Response:
     return Response(data, media_type=kind, headers=headers)
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 def get_page(request: Request) -> Response:
     """The page."""
     return _file(request, "index.html")
 
 
+@router.head("/static/{name:path}", include_in_schema=False)
 @router.get("/static/{name:path}", include_in_schema=False)
 def get_static(request: Request, name: str) -> Response:
     """A file of the page."""

@@ -48,6 +48,12 @@ class PacsLimits(Config):
     max_pixels: int = Field(default=50_000_000, ge=1, le=89_000_000)
     """Width times height of one image."""
 
+    inspection_s: float = Field(default=5.0, gt=0)
+    """Seconds to decode an image on arrival; it is refused then."""
+
+    inspection_memory_mb: int = Field(default=2048, ge=64)
+    """Memory to decode an image on arrival, in MiB."""
+
     max_objects: int = Field(default=10_000, ge=1)
     """Objects on one association; the sender must open another one for more."""
 

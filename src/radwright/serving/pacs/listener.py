@@ -10,11 +10,12 @@ import hashlib
 import logging
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from radwright.errors import OutputError
-from radwright.serving.intake import Described, Limits, RefusalKind, RefusedImageError, clean_uid, describe_image
+from radwright.serving.intake import Described, Limits, RefusalKind, RefusedImageError, clean_uid
 from radwright.serving.known import image_digest, is_own_report, patient_of_study
 from radwright.serving.pacs.part10 import dicom_file
 from radwright.serving.pacs.told import Tally, tell
@@ -32,6 +33,10 @@ TRANSFER_SYNTAXES = tuple(
     for end in (".1", "", ".2", ".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90", ".4.91", ".5")
 )
 """Those asked for of our decoder; what it does not read on a machine is not offered there."""
+
+
+Describe = Callable[[bytes, str], Described]
+"""As ``radwright.serving.inspecting.Inspector.describe``."""
 
 
 class Status(IntEnum):
@@ -103,14 +108,16 @@ class Listener:
     Args:
         room: where they are kept.
         limits: of one image.
+        describe: looks at an image; bytes and a name -> what it is. Called one at a time, so that memory is bounded
+            whatever is sent at once: decoding takes many times an image's bytes.
         tally: gets ``received``, ``again`` and ``refused``.
     """
 
-    def __init__(self, room: ReadingRoom, limits: Limits, tally: Tally | None = None) -> None:
+    def __init__(self, room: ReadingRoom, limits: Limits, describe: Describe, tally: Tally | None = None) -> None:
         self._room = room
         self._limits = limits
+        self._describe = describe
         self._tally = tally or Tally()
-        # Decoding takes many times an image's bytes: one at a time bounds the memory, whatever is sent at once.
         self._decoding = threading.Lock()
 
     def store(self, received: Received) -> Answer:
@@ -148,7 +155,7 @@ class Listener:
             return self._again(received, is_same=known == hashlib.sha256(data).hexdigest())
         try:
             with self._decoding:
-                described = describe_image(data, f"{uid}.dcm", self._limits)
+                described = self._describe(data, f"{uid}.dcm")
         except RefusedImageError as error:
             return self._refused(received, _REFUSALS[error.kind], _WORDS[error.kind])
         image, study = described.image, described.study

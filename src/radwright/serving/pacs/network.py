@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from radwright.errors import ConfigError, require
 from radwright.imaging.dicom import decodable_syntaxes
-from radwright.serving.intake import clean_text, clean_uid
+from radwright.serving.intake import clean_uid
 from radwright.serving.pacs.config import PacsConfig, Peer, Timeouts
 from radwright.serving.pacs.listener import REPORT_CLASS, SOP_CLASSES, TRANSFER_SYNTAXES, Answer, Received, Status
 from radwright.serving.pacs.part10 import IMPLEMENTATION_UID
@@ -211,21 +211,40 @@ class StorageServer:
             (evt.EVT_REQUESTED, self._on_request),
             (evt.EVT_PDU_RECV, self._on_piece),
             (evt.EVT_ESTABLISHED, lambda event: self._tell("association", event, logging.DEBUG)),
-            (evt.EVT_REJECTED, lambda event: self._tell("association rejected", event, logging.WARNING)),
+            (evt.EVT_REJECTED, self._tell_rejected),
             (evt.EVT_ABORTED, lambda event: self._tell("association aborted", event, logging.WARNING)),
         ]
 
     def _tell(self, what: str, event: Any, level: int) -> None:
-        peer = event.assoc.requestor
-        # An AE title that nobody knows can hold anything.
-        name = clean_text(str(peer.ae_title or ""), at_most=16)
-        shown = name if name in self._config.accept_from else "unknown"
-        tell(what, level=level, sender=shown, address=peer.address_info.address if peer.address_info else "unknown")
+        sender = self._known(str(event.assoc.requestor.ae_title or "").strip())
+        tell(what, level=level, sender=sender, address=_address(event))
+
+    def _tell_rejected(self, event: Any) -> None:
+        request = event.assoc.requestor.primitive
+        calling, called = (
+            str(getattr(request, name, "") or "").strip() for name in ("calling_ae_title", "called_ae_title")
+        )
+        alike = next((each for each in self._config.accept_from if each.casefold() == calling.casefold()), None)
+        if called != self._config.ae_title:
+            why = f"it calls this node by another AE title than {self._config.ae_title}"
+        elif alike is not None and alike != calling:
+            why = f"its AE title is {alike} but for upper and lower case"
+        else:
+            why = "its AE title is not in accept_from"
+        self._tell_why(event, calling, why)
+
+    def _tell_why(self, event: Any, calling: str, why: str) -> None:
+        sender, address = self._known(calling), _address(event)
+        tell("association rejected", level=logging.WARNING, sender=sender, address=address, why=f'"{why}"')
+
+    def _known(self, title: str) -> str:
+        """An AE title as the log may show it: one that nobody knows can hold anything, a patient's name too."""
+        return title if title in self._config.accept_from else "unknown"
 
     def _on_request(self, event: Any) -> None:
         agreed = [each for each in self._server.active_associations if each.is_established]
         if len(agreed) >= self._config.limits.max_associations:
-            tell("association rejected", level=logging.WARNING, why='"too many at once"')
+            self._tell_why(event, str(event.assoc.requestor.ae_title or ""), "too many at once")
             # Rejected for the moment (PS3.8 9.3.4): the local limit is exceeded.
             event.assoc.acse.send_reject(0x02, 0x03, 0x02)
             event.assoc.kill()
@@ -312,6 +331,12 @@ def deliver(peer: Peer, data: bytes, *, calling: str, timeouts: Timeouts) -> Non
     if code:
         uid = clean_uid(str(dataset.SOPInstanceUID))
         tell("acknowledged with a warning", level=logging.WARNING, report=uid, to=peer.ae_title, status=f"{code:04X}")
+
+
+def _address(event: Any) -> str:
+    """Where a peer is."""
+    info = event.assoc.requestor.address_info
+    return str(info.address) if info else "unknown"
 
 
 def _ae(title: str, timeouts: Timeouts) -> AE:

@@ -13,7 +13,7 @@ from radwright.errors import ConfigError
 from radwright.serving.database import timestamp
 from radwright.serving.intake import Limits
 from radwright.serving.pacs.config import PacsConfig
-from radwright.serving.pacs.listener import Listener
+from radwright.serving.pacs.listener import Describe, Listener
 from radwright.serving.pacs.network import StorageServer, deliver
 from radwright.serving.pacs.sender import Build, Sender
 from radwright.serving.pacs.told import Tally, tell
@@ -21,6 +21,11 @@ from radwright.serving.room import ReadingRoom
 
 GRACE_S = 2.0
 """For peers to take their last answer before their associations are closed."""
+
+
+def image_limits(config: PacsConfig) -> Limits:
+    """What one image may be at most."""
+    return Limits(max_bytes=config.limits.max_bytes, max_pixels=config.limits.max_pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class PacsService:
         room: shared with ``radwright serve``, which drafts.
         config: of the PACS.
         build: a study with its report -> a DICOM structured report.
+        describe: looks at an image that came; see ``image_limits`` for what it must hold.
         send_unsigned: also send unsigned drafts, to ``send_unsigned_to``.
 
     Raises:
@@ -58,15 +64,17 @@ class PacsService:
         MissingExtraError: the ``dicom`` or ``serve`` extra is not installed.
     """
 
-    def __init__(self, room: ReadingRoom, config: PacsConfig, *, build: Build, send_unsigned: bool = False) -> None:
+    def __init__(
+        self, room: ReadingRoom, config: PacsConfig, *, build: Build, describe: Describe, send_unsigned: bool = False
+    ) -> None:
         if send_unsigned and config.send_unsigned_to is None:
             raise ConfigError("--send-unsigned: the config names no send_unsigned_to; name an AE for unsigned drafts")
         self._room = room
         self._config = config
         self._tally = Tally()
         self._stopping = threading.Event()
-        limits = Limits(max_bytes=config.limits.max_bytes, max_pixels=config.limits.max_pixels)
-        self._server = StorageServer(config, Listener(room, limits, self._tally).store)
+        listener = Listener(room, image_limits(config), describe, self._tally)
+        self._server = StorageServer(config, listener.store)
         send = partial(deliver, calling=config.ae_title, timeouts=config.timeouts)
         self._senders = [
             Sender(room, peer, build=build, deliver=send, signed=signed, tally=self._tally)
