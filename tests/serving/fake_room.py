@@ -72,6 +72,7 @@ class FakeStudy:
     drafts: list[dict[str, Any]] = field(default_factory=list)
     versions: list[dict[str, Any]] = field(default_factory=list)
     signature: dict[str, Any] | None = None
+    addenda: list[dict[str, Any]] = field(default_factory=list)
     received_at: str = field(default_factory=now)
     forced: dict[str, bool] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
@@ -124,7 +125,8 @@ class FakeStudy:
             "id": self.id, "state": self.state, "reason": self.reason, "patient_id": "", "patient_name": "",
             "birth_date": "", "sex": "", "accession": "", "study_date": "", "description": "",
             "referring_physician": "", "indication": self.phantom.sections["indication"], "origin": "dicom",
-            **self.facts, "received_at": self.received_at, "num_images": len(self.images),
+            **self.facts, "received_at": self.received_at, "updated_at": self.received_at,
+            "num_images": len(self.images),
             "thumbnail": f"/v1/studies/{self.id}/images/0/thumbnail", "findings": titled,
             "risk": 1 - min((f["probability"] for f in findings), default=1.0) if self.drafts else None,
             "signed_by": signature.get("observer"), "signed_at": signature.get("signed_at"),
@@ -140,12 +142,14 @@ class FakeStudy:
                  "height": pixels.shape[0], "kind": "DICOM", "name": name, "burned_in": False,
                  "pixels": f"{path}/pixels", "thumbnail": f"{path}/thumbnail"}
             )  # fmt: skip
-        last = self.versions[-1] if self.versions else None
+        texts = [version for version in self.versions if version["kind"] != "addendum"]
+        last = texts[-1] if texts else None
         return {
             "study": self.row(), "images": images, "draft": self.drafts[-1] if self.drafts else None,
             "drafts": [{k: d[k] for k in ("number", "created_at", "forced")} for d in self.drafts],
             "versions": [{k: v for k, v in version.items() if k != "text"} for version in self.versions],
-            "report": last, "drafting": self.state == "waiting", "signature": self.signature, "notes": self.notes,
+            "report": last, "drafting": self.state == "waiting", "signature": self.signature,
+            "addenda": self.addenda, "notes": self.notes,
         }  # fmt: skip
 
     def evidence(self, place: int) -> dict[str, Any]:
@@ -229,8 +233,8 @@ class FakeRoom:
         wanted = query.get("q", "").lower()
         if wanted:
             rows = [r for r in rows if wanted in f"{r['patient_name']} {r['patient_id']} {r['accession']}".lower()]
-        if query.get("state"):
-            rows = [r for r in rows if r["state"] == query["state"]]
+        rows = [r for r in rows if r["state"] == (query.get("state") or r["state"])]
+        rows = [r for r in rows if r["state"] != "withdrawn" or query.get("state")]
         if query.get("finding"):
             rows = [r for r in rows if any(f["finding"] == query["finding"] for f in r["findings"])]
         rows.sort(key=lambda r: r["received_at"], reverse=True)
@@ -257,6 +261,19 @@ class FakeRoom:
                                "organization": "Phantom hospital"}  # fmt: skip
             study.state = "signed"
             return 200, {"signature": study.signature}
+        if rest == ["addenda"]:
+            based_on = study.addenda[-1]["version"] if study.addenda else study.signature["version"]  # type: ignore[index]
+            if body["based_on"] != based_on:
+                return 409, _error("conflict", "There is a newer addendum.")
+            version = study.add_version(body["text"], self.name, "addendum")
+            added = {"version": version["number"], "text": body["text"], "observer": body["observer"],
+                     "organization": "", "signed_at": now()}  # fmt: skip
+            study.addenda.append(added)
+            return 201, {"addendum": added}
+        if rest in (["withdraw"], ["restore"]):
+            study.state = "withdrawn" if rest == ["withdraw"] else "drafted"
+            study.reason = f"{body['reason']} ({self.name})" if rest == ["withdraw"] else ""
+            return 200, {"study": study.row()}
         if rest == ["drafts"]:
             if self.heeds_clues:
                 study.forced = dict.fromkeys(body["clues"]["on"], True) | dict.fromkeys(body["clues"]["off"], False)
@@ -371,7 +388,7 @@ def _handler(room: FakeRoom) -> type[BaseHTTPRequestHandler]:
         def study(self, method: str, study: FakeStudy, rest: list[str], raw: bytes) -> None:
             if method != "GET":
                 with room.lock:
-                    self.answer(room.change(method, study, rest, json.loads(raw)))
+                    self.answer(room.change(method, study, rest, json.loads(raw or b"{}")))
             elif rest == []:
                 self.answer((200, study.whole()))
             elif rest == ["events"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from radwright.serving.records import (
@@ -80,6 +81,22 @@ def reported(
         "2.25.111",
         "2.25.222",
         "2026-03-01T09:00:00Z" if signed else WHEN,
+    )
+
+
+def with_addenda(*texts: str) -> ReportedStudy:
+    """A signed report to which something was added since."""
+    whole = reported()
+    names = ("Müller, Anna", "Stein^Bob")
+    addenda = tuple(
+        Signature(3 + place, text, names[place % 2], "St. Elsewhere", f"2026-03-0{2 + place}T10:00:00Z")
+        for place, text in enumerate(texts)
+    )
+    return replace(
+        whole,
+        addenda=addenda,
+        predecessor=("2.25.110", "2.25.221"),
+        written_at=addenda[-1].signed_at,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reported_studies import TEXT, reported, uploaded
+from reported_studies import TEXT, reported, uploaded, with_addenda
 
 from radwright.errors import OutputError
 from radwright.serving.out import fhir_codes
@@ -86,6 +86,19 @@ def test_signed() -> None:
     assert base64.b64decode(report["presentedForm"][0]["data"]).decode() == TEXT
     assert {each["status"] for each in resources(bundle, "Observation")} == {"final"}
     assert LABEL not in json.dumps(bundle)
+
+
+def test_an_addendum_is_appended_and_what_it_says_counts_last() -> None:
+    bundle = bundle_of(with_addenda("There is a pneumothorax after all. No pleural effusion."))
+    report = report_of(bundle)
+    assert report["status"] == "appended"
+    text = base64.b64decode(report["presentedForm"][0]["data"]).decode()
+    assert text.startswith(TEXT)
+    assert text.endswith(
+        "ADDENDUM, Anna Müller, 2026-03-02T10:00:00+00:00\nThere is a pneumothorax after all. No pleural effusion."
+    )
+    said = {each["code"]["text"]: each["valueCodeableConcept"]["text"] for each in resources(bundle, "Observation")}
+    assert (said["pneumothorax"], said["pleural effusion"]) == ("present", "absent")
 
 
 def test_unsigned_says_so() -> None:

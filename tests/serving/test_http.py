@@ -109,6 +109,46 @@ def test_what_a_window_clips_is_served_too(client: TestClient) -> None:
     assert np.array_equal(served * 2 + 1000, ramp * 2 - 1000)
 
 
+def test_what_is_added_to_a_signed_report(client: TestClient) -> None:
+    study_id = drafted(client)
+    path = f"/v1/studies/{study_id}/addenda"
+    added = {"text": "Seen in CT.", "based_on": 1, "observer": "Dr. Ann"}
+    assert client.post(path, json=added).status_code == 409
+    client.post(f"/v1/studies/{study_id}/sign", json={"version": 1, "observer": "Dr. Ann"})
+    assert client.post(path, json={**added, "observer": None}).status_code == 422
+    made, again = client.post(path, json=added), client.post(path, json=added)
+    assert made.status_code == again.status_code == 201
+    assert made.json() == again.json()
+    whole = client.get(f"/v1/studies/{study_id}").json()
+    assert [(each["version"], each["text"], each["observer"]) for each in whole["addenda"]] == [
+        (2, "Seen in CT.", "Dr. Ann")
+    ]
+    assert (whole["report"]["number"], whole["signature"]["version"]) == (1, 1)
+    told = client.get(f"/v1/studies/{study_id}/export?format=text").text
+    assert "ADDENDUM, Dr. Ann" in told
+    assert told.count("Seen in CT.") == 1
+
+
+def test_a_study_that_is_here_by_mistake_is_withdrawn_and_restored(client: TestClient) -> None:
+    study_id = drafted(client)
+    path = f"/v1/studies/{study_id}"
+    assert client.post(f"{path}/withdraw", json={"reason": " "}).status_code == 422
+    row = client.post(f"{path}/withdraw", json={"reason": "Wrong patient"}).json()["study"]
+    assert (row["state"], row["reason"]) == ("withdrawn", "Wrong patient (local)")
+    assert client.get("/v1/studies").json()["total"] == 0
+    assert client.get("/v1/studies?state=withdrawn").json()["total"] == 1
+    edit = {"text": "Clear.", "based_on": 1}
+    refused = (
+        client.put(f"{path}/report", json=edit),
+        client.post(f"{path}/sign", json={"version": 1, "observer": "Dr. Ann"}),
+        client.post(f"{path}/drafts", json={"clues": {}}),
+        client.get(f"{path}/export?format=sr"),
+    )
+    assert [each.status_code for each in refused] == [409] * 4
+    assert client.post(f"{path}/restore").json()["study"]["state"] == "drafted"
+    assert client.put(f"{path}/report", json=edit).status_code == 200
+
+
 def test_clues_are_switched_and_the_draft_follows(client: TestClient) -> None:
     study_id = drafted(client)
     answer = client.post(f"/v1/studies/{study_id}/drafts", json={"clues": {"on": ["Edema"], "off": []}})

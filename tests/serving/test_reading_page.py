@@ -208,6 +208,58 @@ def test_what_the_calibrated_bar_marks_is_marked(browser: Any, room: FakeRoom) -
         assert reader.tab.locator(".sentence .flag", has_text="uncertain: check").count() == 1
 
 
+def test_an_addendum_is_written_and_signed_by_keys_alone(browser: Any, room: FakeRoom) -> None:
+    study = study_of(room)
+    room.change("POST", study, ["sign"], {"version": 1, "observer": "Phantom^Reader"})
+    with Reader(browser, room.url, hash_of(study), expected=("409",)) as reader:
+        reader.tab.locator(".signature").first.wait_for()
+        before = reader.tab.locator(".signed-text").first.inner_text()
+        reader.press("a")
+        reader.tab.keyboard.type("A nodule, too.")
+        reader.press("Escape")
+        assert reader.tab.locator("#addendum").input_value() == "A nodule, too."
+        reader.press("Control+Enter")
+        reader.sees("Give the name of whoever signs.")
+        reader.tab.keyboard.type("Dr. Ann")
+        room.refusals.append(("/addenda", 409, {"error": {"code": "conflict", "message": "Not newest."}}, ""))
+        reader.press("Control+Enter")
+        reader.sees("Not newest. Copy your text")
+        reader.press("Control+Enter")
+        reader.tab.locator(".addendum").wait_for()
+        assert "Addendum by Dr. Ann" in reader.tab.locator(".addendum").inner_text()
+        assert "A nodule, too." in reader.tab.locator(".addendum").inner_text()
+        assert reader.tab.locator(".signed-text").first.inner_text() == before
+        reader.press("a")
+        reader.tab.keyboard.type("Once more.")
+        reader.tab.locator("#addendum-observer").fill("Dr. Bob")
+        reader.press("Control+Enter")
+        reader.until("document.querySelectorAll('.addendum').length === 2")
+    assert [each["text"] for each in study.addenda] == ["A nodule, too.", "Once more."]
+
+
+def test_a_study_that_is_here_by_mistake_is_withdrawn_and_restored(browser: Any, room: FakeRoom) -> None:
+    study = study_of(room)
+    with Reader(browser, room.url, hash_of(study)) as reader:
+        reader.tab.locator(".sentence").first.wait_for()
+        reader.tab.get_by_role("button", name="Withdraw…").click()
+        reader.press("Enter")
+        reader.sees("Say why")
+        reader.tab.keyboard.type("Another patient")
+        reader.press("Enter")
+        reader.sees("Another patient (Phantom^Reader)")
+        reader.press("e", "s")
+        assert reader.tab.locator("textarea, dialog").count() == 0
+        assert reader.tab.get_by_role("button", name="Export").count() == 0
+        reader.press("w")
+        reader.until(f"document.querySelectorAll('tbody tr').length === {len(room.studies) - 1}")
+        reader.tab.get_by_role("button", name="Withdrawn").click()
+        reader.until("document.querySelectorAll('tbody tr').length === 1")
+        reader.tab.locator("tbody a").click()
+        reader.tab.get_by_role("button", name="Restore").click()
+        reader.tab.get_by_role("button", name="Withdraw…").wait_for()
+        assert study.state == "drafted"
+
+
 def test_a_text_is_saved_under_no_other_name_unasked(browser: Any, room: FakeRoom) -> None:
     room.token, room.name = "right", "Ann"
     study = study_of(room)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from room_cases import draft, drafted, image, job_of, study, uploaded
@@ -13,6 +15,7 @@ from room_cases import draft, drafted, image, job_of, study, uploaded
 from radwright.errors import ConfigError, OutputError, StoreError
 from radwright.serving import audit
 from radwright.serving.http.answers import study_out
+from radwright.serving.known import image_digest, patient_of_study
 from radwright.serving.refusals import ConflictError, QueueFullError, UnknownStudyError
 from radwright.serving.room import ReadingRoom
 from radwright.serving.verifying import verify
@@ -181,6 +184,145 @@ def test_what_the_pacs_sends_after_an_upload_it_gets_a_report_of(room: ReadingRo
     assert room.outbox.collect("PACS") == 1
 
 
+# ---- addenda
+
+
+def signed(room: ReadingRoom, **values: Any) -> str:
+    study_id = drafted(room, **values)
+    room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann")
+    return study_id
+
+
+def test_an_addendum_stands_beside_what_was_signed(room: ReadingRoom) -> None:
+    study_id = signed(room)
+    before = room.reports.reported(study_id)
+    first = room.reports.add(study_id, "A nodule too.", based_on=1, observer="Dr. Bob", actor="bob")
+    assert (first.version, first.observer) == (2, "Dr. Bob")
+    assert room.reports.add(study_id, "A nodule too.", based_on=1, observer="Dr. Bob", actor="bob") == first
+    room.reports.add(study_id, "Seen in CT.", based_on=2, observer="Dr. Ann", actor="ann")
+    now = room.reports.reported(study_id)
+    assert (now.text, now.signature) == (before.text, before.signature)
+    assert [each.text for each in now.addenda] == ["A nodule too.", "Seen in CT."]
+    second = room.reports.reported(study_id, 2)
+    assert now.predecessor == (second.document_uid, second.series_uid)
+    # A document that was built before stays what it was.
+    assert room.reports.reported(study_id, 1) == replace(before, study=now.study)
+    assert [each.kind for each in room.reports.versions(study_id)] == ["draft", "addendum", "addendum"]
+    assert verify(room).faults == ()
+
+
+def test_what_cannot_be_added(room: ReadingRoom) -> None:
+    study_id = drafted(room)
+    with pytest.raises(ConflictError, match="is not signed"):
+        room.reports.add(study_id, "More.", based_on=1, observer="Dr. Ann", actor="ann")
+    room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann")
+    with pytest.raises(ConflictError, match="is empty"):
+        room.reports.add(study_id, " \n", based_on=1, observer="Dr. Ann", actor="ann")
+    room.reports.add(study_id, "More.", based_on=1, observer="Dr. Ann", actor="ann")
+    with pytest.raises(ConflictError, match="not the newest one"):
+        room.reports.add(study_id, "Other.", based_on=1, observer="Dr. Ann", actor="ann")
+    with pytest.raises(ConflictError, match="cannot be changed"):
+        room.reports.save(study_id, "Edited.", based_on=2, author="ann")
+    with pytest.raises(ConflictError, match="signed already"):
+        room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
+    with pytest.raises(UnknownStudyError):
+        room.reports.add("0" * 16, "More.", based_on=1, observer="Dr. Ann", actor="ann")
+
+
+def test_of_two_who_add_at_once_one_reads_the_other_first(room: ReadingRoom) -> None:
+    study_id, outcomes = signed(room), list[str]()
+
+    def add(name: str) -> None:
+        try:
+            room.reports.add(study_id, f"By {name}.", based_on=1, observer=name, actor=name)
+            outcomes.append("added")
+        except ConflictError:
+            outcomes.append("refused")
+        finally:
+            room.database.close()
+
+    threads = [threading.Thread(target=add, args=(f"Dr. {number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["added"] + ["refused"] * 7
+    assert verify(room).faults == ()
+
+
+def test_each_addendum_is_sent_as_a_document_of_its_own(room: ReadingRoom) -> None:
+    study_id = signed(room, origin="dicom")
+    assert room.outbox.collect("PACS") == 1
+    room.reports.add(study_id, "More.", based_on=1, observer="Dr. Ann", actor="ann")
+    assert [room.outbox.collect("PACS"), room.outbox.collect("PACS")] == [1, 0]
+    due = room.outbox.due(destination="PACS")
+    documents = [room.reports.reported(each.study_id, each.version) for each in due]
+    assert [len(each.addenda) for each in documents] == [0, 1]
+    assert documents[1].predecessor == (documents[0].document_uid, documents[0].series_uid)
+
+
+# ---- withdrawn
+
+
+def test_a_withdrawn_study_is_left_alone_and_comes_back(room: ReadingRoom) -> None:
+    study_id = drafted(room, study_uid="1.2", accession="A1")
+    room.studies.request_draft(study_id, {}, actor="ann", most_waiting=9)
+    room.studies.withdraw(study_id, "another patient", actor="ann")
+    room.studies.withdraw(study_id, "again", actor="bob")
+    assert room.studies.study(study_id).reason == "another patient (ann)"
+    assert room.studies.num_waiting() == 0
+    assert room.worklist.find()[0] == 0
+    assert room.worklist.find(state="withdrawn")[0] == 1
+    assert room.worklist.finding_counts() == {}
+    for refused in (
+        lambda: room.reports.save(study_id, "Edited.", based_on=1, author="ann"),
+        lambda: room.reports.sign(study_id, 1, observer="Dr. Ann", actor="ann"),
+        lambda: room.reports.reported(study_id),
+        lambda: room.studies.request_draft(study_id, {}, actor="ann", most_waiting=9),
+    ):
+        with pytest.raises(ConflictError, match="withdrawn"):
+            refused()
+    with pytest.raises(UnknownStudyError):
+        room.studies.find("A1")
+    room.studies.restore(study_id, actor="ann")
+    assert (room.studies.study(study_id).state, room.studies.study(study_id).reason) == ("drafted", "")
+    assert room.worklist.find()[0] == 1
+    with pytest.raises(ConflictError, match="only a withdrawn one"):
+        room.studies.restore(study_id, actor="ann")
+    assert verify(room).faults == ()
+
+
+def test_what_was_withdrawn_may_come_again_as_another_study(room: ReadingRoom) -> None:
+    room.blobs.put(b"pixels")
+    sent = image(kind="DICOM", sop_instance_uid="1.2.3", name="a.dcm")
+    first = room.studies.receive(study(study_uid="1.2", patient_id="P9"), sent, actor="pacs:CR")
+    room.studies.withdraw(first, "wrong patient", actor="ann")
+    assert (image_digest(room.database, "1.2.3"), patient_of_study(room.database, "1.2")) == (None, "")
+    second = room.studies.receive(study(study_uid="1.2", patient_id="P1"), sent, actor="pacs:CR")
+    assert second != first
+    with pytest.raises(ConflictError, match="here already"):
+        room.studies.restore(first, actor="ann")
+    assert room.studies.study(first).state == "withdrawn"
+    room.studies.withdraw(second, "wrong again", actor="ann")
+    room.studies.restore(first, actor="ann")
+    assert room.studies.study(first).state == "waiting"
+    assert [job.study_id for job in room.studies.jobs(limit=9)] == [first]
+
+
+def test_a_draft_that_is_being_written_when_its_study_is_withdrawn_is_none(room: ReadingRoom) -> None:
+    study_id = uploaded(room)
+    job = job_of(room, study_id)
+    room.studies.withdraw(study_id, "by mistake", actor="ann")
+    assert room.studies.add_draft(job, draft()) is None
+    room.studies.restore(study_id, actor="ann")
+    assert room.studies.add_draft(job_of(room, study_id), draft()) is not None
+
+
+def test_a_signed_study_stays(room: ReadingRoom) -> None:
+    with pytest.raises(ConflictError, match="addendum"):
+        room.studies.withdraw(signed(room), "by mistake", actor="ann")
+
+
 # ---- audit
 
 
@@ -200,22 +342,27 @@ def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
     [
         ("UPDATE audit SET actor = 'bob' WHERE number = 2", "entry 2 was changed"),
         ("DELETE FROM audit WHERE number = 2", "entry 2 is missing"),
-        ("DELETE FROM audit WHERE number = 5", "signature is not the one"),
+        ("DELETE FROM audit WHERE number = 5", "signature of version 2 is not the one"),
         ("UPDATE version SET text = 'Clear.' WHERE number = 2", "version 2 of its report is not the text"),
         ("DELETE FROM version WHERE number = 1", "version 1 of its report is missing"),
         (
             "INSERT INTO version SELECT study, 9, text, author, kind, 0, 0, '' FROM version LIMIT 1",
             "tells of version 9",
         ),
-        ("UPDATE signature SET observer = 'Dr. Bob'", "signature is not the one"),
-        ("UPDATE signature SET version = 1", "signature is not the one"),
-        ("DELETE FROM signature", "its signature is missing"),
+        ("UPDATE signature SET observer = 'Dr. Bob'", "signature of version 2 is not the one"),
+        ("UPDATE signature SET version = 1 WHERE version = 2", "signature of version 1 is not the one"),
+        ("DELETE FROM signature", "the signature of version 2 is missing"),
+        ("DELETE FROM signature WHERE version = 3", "the signature of version 3 is missing"),
+        ("UPDATE version SET text = 'Clear.' WHERE number = 3", "version 3 of its report is not the text"),
         ("UPDATE study SET patient_name = 'Evil^Bob'", "its patient, or another fact of it, is not what was logged"),
         ("UPDATE study SET indication = 'None.'", "its patient, or another fact of it"),
         ("UPDATE draft SET body = replace(body, 'left', 'right')", "draft 1 is not the one that was logged"),
         ("DELETE FROM draft", "draft 1 is missing"),
         ("DELETE FROM image", "an image of it is missing"),
-        ("INSERT INTO image SELECT study, 9, 'ab', '', 'PNG', '', 1, 1, '', '', '', 0, '' FROM image", "of image 10"),
+        (
+            "INSERT INTO image SELECT study, 9, 'ab', '', 'PNG', '', 1, 1, '', '', '', 0, '', 0 FROM image",
+            "of image 10",
+        ),
         ("UPDATE token SET role = 'admin'", "the token of 'Rita' is not what was logged"),
     ],
 )
@@ -224,9 +371,11 @@ def test_what_is_changed_behind_its_back_is_seen(room: ReadingRoom, statement: s
     room.access.add("Rita", "reader")
     room.reports.save(study_id, "Edited.", based_on=1, author="ann")
     room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
+    room.reports.add(study_id, "Seen again.", based_on=2, observer="Dr. Ann", actor="ann")
     connection = sqlite3.connect(room.database.path)
-    triggers = ("audit_stays", "audit_keeps", "version_stays", "version_keeps")
-    if any(part in statement for part in ("UPDATE audit", "FROM audit", "UPDATE version", "DELETE FROM version")):
+    guarded = ("audit", "version", "signature")
+    triggers = [f"{table}_{what}" for table in guarded for what in ("stays", "keeps")]
+    if any(part in statement for table in guarded for part in (f"UPDATE {table}", f"DELETE FROM {table}")):
         with pytest.raises(sqlite3.IntegrityError, match=r"append-only|never change"):
             connection.execute(statement)
     for trigger in triggers:

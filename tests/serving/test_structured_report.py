@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reported_studies import TEXT, reported, uploaded
+from reported_studies import TEXT, reported, uploaded, with_addenda
 
 from radwright.errors import OutputError
 from radwright.serving.out.content import NO_TEXT, content_of, sentences
@@ -115,6 +115,31 @@ def test_signed() -> None:
         "Indications for Procedure": ["Cough for two weeks."],
         "Findings": sentences(TEXT),
     }
+
+
+def test_an_addendum_is_a_section_of_its_own_under_the_unchanged_report(tmp_path: Path) -> None:
+    whole = with_addenda("A nodule of 5 mm in the left upper lobe. Compare with CT.", "Told to Dr. Bone.")
+    data = structured_report(whole)
+    assert complaints(data, tmp_path) == []
+    dataset = read(data)
+    assert (dataset.CompletionFlag, dataset.VerificationFlag, dataset.InstanceNumber) == ("COMPLETE", "VERIFIED", 4)
+    assert [str(each.VerifyingObserverName) for each in dataset.VerifyingObserverSequence] == [
+        "Müller^Anna",
+        "Müller^Anna",
+        "Stein^Bob",
+    ]
+    (study,) = dataset.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert study.StudyInstanceUID == dataset.StudyInstanceUID
+    assert series.SeriesInstanceUID == "2.25.221"
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.110"
+    before = read(structured_report(reported()))
+    assert texts(dataset)[: len(texts(before))] == texts(before)
+    added = [item for item in dataset.ContentSequence if item.ConceptNameCodeSequence[0].CodeMeaning == "Addendum"]
+    assert [str(item.ContentSequence[1].PersonName) for item in added] == ["Müller^Anna", "Stein^Bob"]
+    said = [[each.TextValue for each in item.ContentSequence if "TextValue" in each] for item in added]
+    assert said[0][1:] == ["A nodule of 5 mm in the left upper lobe.", "Compare with CT."]
+    assert said[1][1:] == ["Told to Dr. Bone."]
 
 
 def test_unsigned_says_so_before_anything_else() -> None:

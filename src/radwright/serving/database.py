@@ -21,7 +21,7 @@ FILE = "reading.sqlite"
 _OWN = frozenset({"images", "serve.lock"})
 """What a room may hold before its database is there."""
 _APPLICATION_ID = 0x52414457  # "RADW"
-_LAYOUT = 1
+_LAYOUT = 2
 _BUSY_S = 30.0
 _PARTING = str.maketrans(dict.fromkeys("^=,", " "))
 _UNWRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
@@ -32,18 +32,18 @@ CREATE TABLE study (
   patient_id TEXT NOT NULL, patient_name TEXT NOT NULL, birth_date TEXT NOT NULL, sex TEXT NOT NULL,
   study_uid TEXT NOT NULL, study_id TEXT NOT NULL, study_date TEXT NOT NULL, study_time TEXT NOT NULL,
   referring_physician TEXT NOT NULL,
-  doubt REAL, urgency REAL, request_key TEXT UNIQUE
+  doubt REAL, urgency REAL, request_key TEXT UNIQUE, searched TEXT NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX study_by_uid ON study (study_uid) WHERE study_uid <> '';
+CREATE UNIQUE INDEX study_by_uid ON study (study_uid) WHERE study_uid <> '' AND state <> 'withdrawn';
 CREATE INDEX study_by_time ON study (received_at);
 CREATE TABLE image (
   study TEXT NOT NULL REFERENCES study (id), place INTEGER NOT NULL, digest TEXT NOT NULL, name TEXT NOT NULL,
   kind TEXT NOT NULL, position TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
   sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, series_uid TEXT NOT NULL, burned_in INTEGER NOT NULL,
-  received_at TEXT NOT NULL,
+  received_at TEXT NOT NULL, withdrawn INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (study, place)
 ) STRICT;
-CREATE UNIQUE INDEX image_by_uid ON image (sop_instance_uid) WHERE sop_instance_uid <> '';
+CREATE UNIQUE INDEX image_by_uid ON image (sop_instance_uid) WHERE sop_instance_uid <> '' AND withdrawn = 0;
 CREATE TABLE job (
   study TEXT PRIMARY KEY REFERENCES study (id), forced TEXT NOT NULL, actor TEXT NOT NULL, created_at TEXT NOT NULL,
   deadline_at TEXT
@@ -61,8 +61,9 @@ CREATE TABLE asserted (
   study TEXT NOT NULL REFERENCES study (id), finding TEXT NOT NULL, probability REAL, PRIMARY KEY (study, finding)
 ) STRICT;
 CREATE TABLE signature (
-  study TEXT PRIMARY KEY REFERENCES study (id), version INTEGER NOT NULL, observer TEXT NOT NULL,
-  organization TEXT NOT NULL, signed_at TEXT NOT NULL
+  study TEXT NOT NULL REFERENCES study (id), version INTEGER NOT NULL, observer TEXT NOT NULL,
+  organization TEXT NOT NULL, signed_at TEXT NOT NULL,
+  PRIMARY KEY (study, version)
 ) STRICT;
 CREATE TABLE document (
   study TEXT NOT NULL REFERENCES study (id), version INTEGER NOT NULL, signed INTEGER NOT NULL, uid TEXT NOT NULL,
@@ -86,6 +87,8 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 CREATE TRIGGER audit_keeps BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER signature_stays BEFORE UPDATE ON signature BEGIN SELECT RAISE(ABORT, 'signatures never change'); END;
+CREATE TRIGGER signature_keeps BEFORE DELETE ON signature BEGIN SELECT RAISE(ABORT, 'signatures never change'); END;
 CREATE TRIGGER version_stays BEFORE UPDATE ON version BEGIN SELECT RAISE(ABORT, 'versions never change'); END;
 CREATE TRIGGER version_keeps BEFORE DELETE ON version BEGIN SELECT RAISE(ABORT, 'versions never change'); END;
 """
@@ -153,7 +156,10 @@ class Database:
         if application == _APPLICATION_ID and layout == _LAYOUT:
             return
         if application == _APPLICATION_ID:
-            raise StoreError(f"{self.path}: has layout {layout}, this version of Radwright reads {_LAYOUT}")
+            raise StoreError(
+                f"{self.path}: has layout {layout}, this version of Radwright reads {_LAYOUT}; finish it with the "
+                "version that made it, and give this one another folder"
+            )
         with self.transaction():
             # Asked again inside: another process may have been first.
             if connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID:
@@ -172,7 +178,6 @@ class Database:
         if found is None:
             found = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
             found.row_factory = sqlite3.Row
-            found.create_function("folded", 1, folded, deterministic=True)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 found.execute(f"PRAGMA {pragma}")
             self._local.connection = found

@@ -13,11 +13,11 @@ from typing import Any, Literal
 LABEL = "AI draft, research"
 """What every text says of itself that no radiologist has signed."""
 
-StudyState = Literal["receiving", "waiting", "drafted", "failed", "signed"]
-STUDY_STATES: tuple[StudyState, ...] = ("receiving", "waiting", "drafted", "failed", "signed")
-"""Images still come in; no draft yet; a draft to be checked; no draft can be had; signed."""
+StudyState = Literal["receiving", "waiting", "drafted", "failed", "signed", "withdrawn"]
+STUDY_STATES: tuple[StudyState, ...] = ("receiving", "waiting", "drafted", "failed", "signed", "withdrawn")
+"""Images still come in; no draft yet; a draft to be checked; no draft can be had; signed; here by mistake."""
 Origin = Literal["upload", "dicom"]
-VersionKind = Literal["draft", "edit"]
+VersionKind = Literal["draft", "edit", "addendum"]
 Role = Literal["reader", "radiologist", "admin"]
 ROLES: tuple[Role, ...] = ("reader", "radiologist", "admin")
 """Each may do what those before it may: read; edit and sign; read the audit log."""
@@ -33,7 +33,7 @@ class ReadingStudy:
         received_at: when its first image came.
         updated_at: when anything of it changed last.
         origin: how it came: over HTTP, or by DICOM C-STORE.
-        reason: why there is no draft, where it failed; else empty.
+        reason: why there is no draft, where it failed, or why it was withdrawn and by whom; else empty.
         indication: why it was asked for; the network may read it.
         description: what was done (StudyDescription).
         accession, patient_id, patient_name, birth_date, sex, study_uid, study_id, study_date, study_time,
@@ -182,7 +182,7 @@ class Version:
         number: 1, 2, ...
         text: the report.
         author: who wrote it; the network's name for a draft.
-        kind: the draft as it came, or a person's edit.
+        kind: the draft as it came, a person's edit, or what was added, by itself, to a signed report.
         based_on: the version that it was made from; 0 for none.
         draft: number of the draft that it goes back to; 0 for none.
         created_at: when.
@@ -199,7 +199,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Who made a version the report of record.
+    """Who made a version the report of record, or added one to it.
 
     Attributes:
         version: its number.
@@ -228,7 +228,9 @@ class ReportedStudy:
         draft: the draft that the report goes back to; None where there was none.
         document_uid: SOPInstanceUID of its structured report; the same for every export of one text.
         series_uid: of the series that its structured reports stand in.
-        written_at: when the text was written (signed, or drafted).
+        written_at: when the text was written (signed, added to, or drafted).
+        addenda: what was added to the signed text, each signed, in order.
+        predecessor: (SOPInstanceUID, series UID) of the document that this one with its last addendum stands in for.
     """
 
     study: ReadingStudy
@@ -239,3 +241,5 @@ class ReportedStudy:
     document_uid: str
     series_uid: str
     written_at: str
+    addenda: tuple[Signature, ...] = ()
+    predecessor: tuple[str, str] | None = None

@@ -8,10 +8,10 @@ import uuid
 
 from radwright.serving import audit
 from radwright.serving.database import Database, now
-from radwright.serving.records import ReportedStudy, Signature, Version
+from radwright.serving.records import ReadingStudy, ReportedStudy, Signature, Version
 from radwright.serving.refusals import ConflictError, UnknownStudyError
-from radwright.serving.rows import add_version, set_asserted
-from radwright.serving.studies import Studies
+from radwright.serving.rows import add_version, set_asserted, study_row
+from radwright.serving.studies import CLOSED, Studies
 
 MAX_CHARACTERS = 20_000
 """The longest report that is kept."""
@@ -40,17 +40,26 @@ class Reports:
         return [_version(row) for row in rows]
 
     def newest(self, study_id: str) -> Version | None:
-        """The newest version; None where there is none."""
+        """The newest version, an addendum included; None where there is none."""
         return _newest(self.database.connection, study_id)
 
     def signature(self, study_id: str) -> Signature | None:
-        """Who signed; None while nobody has."""
-        row = self.database.connection.execute(
+        """Who signed the report; None while nobody has."""
+        signed = self._signed(study_id)
+        return signed[0] if signed else None
+
+    def addenda(self, study_id: str) -> tuple[Signature, ...]:
+        """What was added to the signed report, in order."""
+        return self._signed(study_id)[1:]
+
+    def _signed(self, study_id: str) -> tuple[Signature, ...]:
+        """The signed report, then its addenda."""
+        rows = self.database.connection.execute(
             "SELECT signature.*, version.text FROM signature JOIN version ON version.study = signature.study "
-            "AND version.number = signature.version WHERE signature.study = ?",
+            "AND version.number = signature.version WHERE signature.study = ? ORDER BY signature.version",
             (study_id,),
-        ).fetchone()
-        return _signature(row) if row else None
+        )
+        return tuple(_signature(row) for row in rows)
 
     def save(self, study_id: str, text: str, *, based_on: int, author: str) -> Version:
         """A person's edit as the next version; the newest one where it changes nothing.
@@ -127,45 +136,115 @@ class Reports:
         assert made is not None
         return made
 
+    def add(
+        self, study_id: str, text: str, *, based_on: int, observer: str, organization: str = "", actor: str
+    ) -> Signature:
+        """A signed addendum to a signed report, which itself never changes.
+
+        The same addendum sent again, on top of the same version by the same observer, is the first one.
+
+        Args:
+            study_id: which study.
+            text: what is added, by itself.
+            based_on: the newest version that whoever adds has read: the report's, or the last addendum's.
+            observer: the radiologist's name.
+            organization: where they work.
+            actor: who is signed in.
+
+        Raises:
+            UnknownStudyError: no such study.
+            ConflictError: unsigned, empty, or not based on the newest version.
+        """
+        with self.database.transaction() as connection:
+            study_row(connection, study_id)
+            signed = self._signed(study_id)
+            if not signed:
+                raise ConflictError(f"study {study_id} is not signed: edit its report instead")
+            if not text.strip():
+                raise ConflictError("the addendum is empty: write it before signing")
+            last = signed[-1]
+            if len(signed) > 1 and (last.text, last.observer) == (text, observer) and based_on == signed[-2].version:
+                return last
+            if based_on != last.version:
+                raise ConflictError(
+                    f"version {based_on} is not the newest one ({last.version}) of this report: read that one before "
+                    "adding to it"
+                )
+            number = add_version(connection, study_id, text, author=actor, kind="addendum", draft=0, based_on=based_on)
+            signed_at = now()
+            connection.execute(
+                "INSERT INTO signature VALUES (?, ?, ?, ?, ?)", (study_id, number, observer, organization, signed_at)
+            )
+            connection.execute("UPDATE study SET updated_at = ? WHERE id = ?", (signed_at, study_id))
+            document(connection, study_id, number, signed=True)
+            audit.append(
+                connection, actor, "addendum", study_id, version=number, text=audit.text_digest(text),
+                signed=number, digest=audit.text_digest(text), observer=observer, organization=organization,
+            )  # fmt: skip
+        return self._signed(study_id)[-1]
+
     def reported(self, study_id: str, version: int | None = None) -> ReportedStudy:
         """A study with its report, for an export: the signed text, or the newest draft or edit, unsigned.
 
         Args:
             study_id: which study.
-            version: an unsigned version; the newest where none is named.
+            version: an unsigned version, or of a signed report its own or an addendum's: what was added later is left
+                out then; the newest where none is named.
 
         Raises:
             UnknownStudyError: no such study or version.
-            ConflictError: there is no report yet.
+            ConflictError: there is no report yet, or the study was withdrawn.
         """
-        study, signature = self.studies.study(study_id), self.signature(study_id)
-        # What came after the signature the radiologist has not seen: it is no part of what was signed.
-        images = self.studies.images(study_id, until=signature.signed_at if signature else "")
+        study, signed = self.studies.study(study_id), self._signed(study_id)
+        if study.state == "withdrawn":
+            raise ConflictError(f"study {study_id} was withdrawn: {study.reason}")
+        if signed:
+            return self._signed_report(study, signed, version)
         found = self.versions(study_id)
-        wanted = signature.version if signature else version
         if not found:
             raise ConflictError(f"study {study_id} has no report yet")
-        if wanted is not None and not 1 <= wanted <= len(found):
-            raise UnknownStudyError(f"study {study_id} has no version {wanted}")
-        shown = found[-1 if wanted is None else wanted - 1]
+        if version is not None and not 1 <= version <= len(found):
+            raise UnknownStudyError(f"study {study_id} has no version {version}")
+        shown = found[-1 if version is None else version - 1]
         with self.database.transaction() as connection:
-            uid, series_uid = document(connection, study_id, shown.number, signed=signature is not None)
+            uid, series_uid = document(connection, study_id, shown.number, signed=False)
         return ReportedStudy(
             study=study,
-            images=images,
+            images=self.studies.images(study_id),
             text=shown.text,
-            signature=signature,
+            signature=None,
             draft=self.studies.draft(study_id, shown.draft) if shown.draft else None,
             document_uid=uid,
             series_uid=series_uid,
-            written_at=signature.signed_at if signature else shown.created_at,
+            written_at=shown.created_at,
+        )
+
+    def _signed_report(self, study: ReadingStudy, signed: tuple[Signature, ...], version: int | None) -> ReportedStudy:
+        signature = signed[0]
+        # A document of a version that was signed holds what was signed until then, however often it is built.
+        until = signed if version is None else tuple(each for each in signed if each.version <= version) or signed[:1]
+        shown = self.versions(study.id)[signature.version - 1]
+        with self.database.transaction() as connection:
+            documents = [document(connection, study.id, each.version, signed=True) for each in until]
+        return ReportedStudy(
+            study=study,
+            # What came after the signature the radiologist has not seen: it is no part of what was signed.
+            images=self.studies.images(study.id, until=signature.signed_at),
+            text=shown.text,
+            signature=signature,
+            draft=self.studies.draft(study.id, shown.draft) if shown.draft else None,
+            document_uid=documents[-1][0],
+            series_uid=documents[-1][1],
+            written_at=until[-1].signed_at,
+            addenda=until[1:],
+            predecessor=documents[-2] if len(documents) > 1 else None,
         )
 
     def _open(self, connection: sqlite3.Connection, study_id: str) -> None:
         row = connection.execute("SELECT state FROM study WHERE id = ?", (study_id,)).fetchone()
         if row is None:
             raise UnknownStudyError(f"there is no study {study_id!r} here")
-        if row["state"] in {"signed", "receiving"}:
+        if row["state"] in CLOSED:
             raise ConflictError(f"study {study_id} is {row['state']}: its report cannot be changed")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from radwright.serving import audit
 from radwright.serving.assertions import asserted, doubt, urgency
-from radwright.serving.database import now
+from radwright.serving.database import folded, now
 from radwright.serving.records import (
     Draft,
     DraftFinding,
@@ -21,6 +21,8 @@ from radwright.serving.records import (
 )
 from radwright.serving.refusals import UnknownStudyError
 
+SEARCHED = ("patient_name", "patient_id", "accession", "description", "indication", "id")
+"""What the worklist's search looks at."""
 STUDY = tuple(field.name for field in dataclasses.fields(ReadingStudy))
 IMAGE = tuple(field.name for field in dataclasses.fields(ReadingImage))
 """Columns."""
@@ -37,6 +39,11 @@ def study_row(connection: sqlite3.Connection, study_id: str) -> ReadingStudy:
     if row is None:
         raise UnknownStudyError(f"there is no study {study_id!r} here")
     return ReadingStudy(**{name: row[name] for name in STUDY})
+
+
+def searched(study: ReadingStudy) -> str:
+    """What the worklist's search looks through: as it is searched, a field per line, so that no word spans two."""
+    return "\n".join(" ".join(folded(getattr(study, name)).split()) for name in SEARCHED)
 
 
 def change_state(connection: sqlite3.Connection, study_id: str, state: str, reason: str = "") -> None:

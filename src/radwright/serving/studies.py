@@ -24,11 +24,14 @@ from radwright.serving.rows import (
     facts_digest,
     image_of,
     is_touched,
+    searched,
     set_asserted,
     study_row,
     want_draft,
 )
 
+CLOSED = frozenset({"signed", "receiving", "withdrawn"})
+"""States in which a report is not worked on."""
 SYSTEM = "radwright"
 """Who does what nobody asked for: the software."""
 
@@ -122,7 +125,8 @@ class Studies:
         """
         with self.database.transaction() as connection:
             known = connection.execute(
-                "SELECT study, digest FROM image WHERE sop_instance_uid = ?", (image.sop_instance_uid,)
+                "SELECT study, digest FROM image WHERE sop_instance_uid = ? AND withdrawn = 0",
+                (image.sop_instance_uid,),
             ).fetchone()
             if known is not None:
                 if known["digest"] != image.digest:
@@ -131,7 +135,9 @@ class Studies:
                     )
                 self._is_in_pacs(connection, known["study"])
                 return str(known["study"])
-            row = connection.execute("SELECT id FROM study WHERE study_uid = ?", (study.study_uid,)).fetchone()
+            row = connection.execute(
+                "SELECT id FROM study WHERE study_uid = ? AND state <> 'withdrawn'", (study.study_uid,)
+            ).fetchone()
             made = study_row(connection, row["id"]) if row else self._insert(connection, study, "receiving", "")
             self._is_in_pacs(connection, made.id)
             place = connection.execute("SELECT count(*) FROM image WHERE study = ?", (made.id,)).fetchone()[0]
@@ -206,7 +212,7 @@ class Studies:
         """
         with self.database.transaction() as connection:
             study = study_row(connection, study_id)
-            if study.state in {"signed", "receiving"}:
+            if study.state in CLOSED:
                 raise ConflictError(f"study {study_id} is {study.state}: it takes no other draft")
             if connection.execute("SELECT 1 FROM job WHERE study = ?", (study_id,)).fetchone():
                 raise ConflictError(f"study {study_id} waits for a draft already")
@@ -269,7 +275,55 @@ class Studies:
         if row is None or row["created_at"] != job.created_at:
             return None
         study = study_row(connection, job.study_id)
-        return None if study.state in {"signed", "receiving"} else study
+        return None if study.state in CLOSED else study
+
+    # ---- taken away and back
+
+    def withdraw(self, study_id: str, reason: str, *, actor: str) -> None:
+        """A study that is here by mistake: it leaves the worklist, nothing more is done with it, nothing is deleted.
+
+        Its images may come again, with the same UIDs, as another study. Withdrawn again, it stays as it is.
+
+        Args:
+            study_id: which.
+            reason: why, in words; it stands with the study, and in the audit log as its digest.
+            actor: who says so.
+
+        Raises:
+            UnknownStudyError: no such study.
+            ConflictError: it is signed.
+        """
+        with self.database.transaction() as connection:
+            study = study_row(connection, study_id)
+            if study.state == "withdrawn":
+                return
+            if study.state == "signed":
+                raise ConflictError(
+                    f"study {study_id} is signed: it stays; what is wrong with it belongs into an addendum"
+                )
+            connection.execute("DELETE FROM job WHERE study = ?", (study_id,))
+            connection.execute("UPDATE image SET withdrawn = 1 WHERE study = ?", (study_id,))
+            change_state(connection, study_id, "withdrawn", f"{reason} ({actor})")
+            audit.append(connection, actor, "withdraw", study_id, reason=audit.text_digest(reason))
+
+    def restore(self, study_id: str, *, actor: str) -> None:
+        """A withdrawn study back on the worklist: with its draft, else waiting for one.
+
+        Raises:
+            UnknownStudyError: no such study.
+            ConflictError: it is not withdrawn, or its images are here again as another study.
+        """
+        with self.database.transaction() as connection:
+            study = study_row(connection, study_id)
+            if study.state != "withdrawn":
+                raise ConflictError(f"study {study_id} is {study.state}: only a withdrawn one is restored")
+            self._refuse_known(connection, study, self.images(study_id))
+            has_draft = connection.execute("SELECT 1 FROM draft WHERE study = ?", (study_id,)).fetchone()
+            connection.execute("UPDATE image SET withdrawn = 0 WHERE study = ?", (study_id,))
+            change_state(connection, study_id, "drafted" if has_draft else "waiting")
+            if not has_draft:
+                want_draft(connection, study_id, {}, actor, "")
+            audit.append(connection, actor, "restore", study_id)
 
     # ---- reading
 
@@ -288,7 +342,9 @@ class Studies:
             UnknownStudyError: none, or several.
         """
         rows = self.database.connection.execute(
-            "SELECT id FROM study WHERE ?1 <> '' AND ?1 IN (id, study_uid, accession)", (name,)
+            "SELECT id FROM study WHERE ?1 <> '' "
+            "AND (?1 = id OR ?1 IN (study_uid, accession) AND state <> 'withdrawn')",
+            (name,),
         ).fetchall()
         if len(rows) != 1:
             several = f"{len(rows)} studies: {', '.join(row['id'] for row in rows)}" if rows else "no study"
@@ -346,12 +402,14 @@ class Studies:
         if len(uids) > len(set(uids)):
             raise ConflictError("the same image (SOPInstanceUID) stands twice in this study; send it once")
         if study.study_uid:
-            row = connection.execute("SELECT id FROM study WHERE study_uid = ?", (study.study_uid,)).fetchone()
+            row = connection.execute(
+                "SELECT id FROM study WHERE study_uid = ? AND state <> 'withdrawn'", (study.study_uid,)
+            ).fetchone()
             if row:
                 raise ConflictError(f"this DICOM study is here already, as study {row['id']}")
         for image in images:
             row = connection.execute(
-                "SELECT study FROM image WHERE sop_instance_uid = ? AND sop_instance_uid <> ''",
+                "SELECT study FROM image WHERE sop_instance_uid = ? AND sop_instance_uid <> '' AND withdrawn = 0",
                 (image.sop_instance_uid,),
             ).fetchone()
             if row:
@@ -368,10 +426,10 @@ class Studies:
             received_at=moment,
             updated_at=moment,
         )
-        names = (*STUDY, "request_key")
+        names = (*STUDY, "request_key", "searched")
         connection.execute(
             f"INSERT INTO study ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-            (*(getattr(made, name) for name in STUDY), request_key or None),
+            (*(getattr(made, name) for name in STUDY), request_key or None, searched(made)),
         )
         return made
 

@@ -38,7 +38,7 @@ class _Told:
     drafts: dict[tuple[str, int], str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     images: set[tuple[str, str]] = field(default_factory=set)
-    signatures: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    signatures: dict[tuple[str, int], tuple[Any, ...]] = field(default_factory=dict)
     roles: dict[str, str | None] = field(default_factory=dict)
 
     def take(self, row: sqlite3.Row) -> None:
@@ -50,8 +50,8 @@ class _Told:
                 self.images.add((study, details.get("image", "")))
             case "draft":
                 self.drafts[study, details.get("draft", 0)] = details.get("body", "")
-            case "sign":
-                self.signatures[study] = (details.get("signed"), details.get("digest"), details.get("observer"))
+            case "sign" | "addendum":
+                self.signatures[study, details.get("signed", 0)] = (details.get("digest"), details.get("observer"))
             case "add token":
                 self.roles[details.get("name", "")] = details.get("role")
             case "revoke token":
@@ -118,14 +118,15 @@ def _signatures(room: ReadingRoom, told: _Told) -> Iterator[str]:
     missing = dict(told.signatures)
     rows = room.database.connection.execute(
         "SELECT signature.study, signature.version, observer, text FROM signature LEFT JOIN version "
-        "ON version.study = signature.study AND version.number = signature.version ORDER BY signature.study"
+        "ON version.study = signature.study AND version.number = signature.version "
+        "ORDER BY signature.study, signature.version"
     )
     for row in rows:
-        expected = missing.pop(row["study"], None)
-        if expected != (row["version"], audit.text_digest(row["text"] or ""), row["observer"]):
-            yield f"study {row['study']}: its signature is not the one that was logged"
-    for study in missing:
-        yield f"study {study}: its signature is missing"
+        expected = missing.pop((row["study"], row["version"]), None)
+        if expected != (audit.text_digest(row["text"] or ""), row["observer"]):
+            yield f"study {row['study']}: the signature of version {row['version']} is not the one that was logged"
+    for study, version in missing:
+        yield f"study {study}: the signature of version {version} is missing"
 
 
 def _drafts(room: ReadingRoom, told: _Told) -> Iterator[str]:

@@ -17,7 +17,8 @@ ORDERS = {
 }
 """Newest first; most urgent finding first; least sure finding first; what waits for a reader first."""
 MOST_ROWS = 200
-_SEARCHED = ("patient_name", "patient_id", "accession", "description", "indication", "id")
+_SHOWN = "state <> 'withdrawn'"
+"""What was withdrawn is shown to those who ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Worklist:
         """How many studies fit, and some of them.
 
         Args:
-            state: one of ``STUDY_STATES``; empty: any.
+            state: one of ``STUDY_STATES``; empty: any but withdrawn ones.
             finding: that their report asserts; empty: any.
             words: each, with or without accents, stands in the patient's name or id, the accession, the description or
                 the indication.
@@ -72,16 +73,13 @@ class Worklist:
         for value, known, what in ((state, STUDY_STATES, "state"), (order, tuple(ORDERS), "sort")):
             if value and value not in known:
                 raise ConfigError(f"{what}: no such value {value!r}{near(value, known)}; there are {', '.join(known)}")
-        conditions, values = ["1"], list[str]()
-        if state:
-            conditions.append("state = ?")
-            values.append(state)
+        conditions, values = ["state = ?" if state else _SHOWN], [state] if state else list[str]()
         if finding:
             conditions.append("EXISTS (SELECT 1 FROM asserted WHERE asserted.study = study.id AND finding = ?)")
             values.append(finding)
         for word in folded(words).split()[:8]:
-            conditions.append("(" + " OR ".join(f"instr(folded({name}), ?)" for name in _SEARCHED) + ")")
-            values += [word] * len(_SEARCHED)
+            conditions.append("instr(searched, ?)")
+            values.append(word)
         where, connection = " AND ".join(conditions), self.database.connection
         total = connection.execute(f"SELECT count(*) FROM study WHERE {where}", values).fetchone()[0]
         rows = connection.execute(
@@ -107,7 +105,10 @@ class Worklist:
 
     def finding_counts(self) -> dict[str, int]:
         """Finding -> how many studies' reports assert it; those that none asserts are left out."""
-        rows = self.database.connection.execute("SELECT finding, count(*) AS num FROM asserted GROUP BY finding")
+        rows = self.database.connection.execute(
+            "SELECT finding, count(*) AS num FROM asserted JOIN study ON study.id = asserted.study "
+            f"WHERE {_SHOWN} GROUP BY finding"
+        )
         return {row["finding"]: row["num"] for row in rows}
 
     def _row(self, study_id: str, doubt: float | None, urgency: float | None, num_images: int) -> Row:

@@ -122,6 +122,11 @@ def signature_out(signature: Signature) -> wire.SignatureOut:
     return wire.SignatureOut(**{name: value for name, value in _plain(signature).items() if name != "text"})
 
 
+def addendum_out(addendum: Signature) -> wire.AddendumOut:
+    """An addendum with its text."""
+    return wire.AddendumOut(**_plain(addendum))
+
+
 def _plain(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
@@ -148,6 +153,7 @@ def study_out(room: ReadingRoom, study_id: str) -> wire.StudyOut:
         versions=[version_row_out(each) for each in versions],
         report=version_out(shown) if shown else None,
         signature=signature_out(signature) if signature else None,
+        addenda=[addendum_out(each) for each in room.reports.addenda(study_id)],
         notes=[
             *_late(room, study_id, images, drafts, signature),
             *_notes(study, images, drafts[-1] if drafts else None, shown.text if shown else "", bool(signature)),

@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from radwright.serving import audit
+from radwright.serving.access import User
 from radwright.serving.export import FORMATS, export_report
 from radwright.serving.http import wire
-from radwright.serving.http.answers import signature_out, version_out
+from radwright.serving.http.answers import addendum_out, signature_out, version_out
 from radwright.serving.http.common import Radiologist, ServerDep, UserDep, failures
 from radwright.serving.http.guard import RefusedError
 from radwright.serving.http.studies import Id
+from radwright.serving.server import Server
 
 router = APIRouter(prefix="/v1/studies/{study_id}", tags=["reports"])
 
@@ -40,15 +42,39 @@ def list_versions(server: ServerDep, study_id: Id) -> wire.VersionsOut:
 @router.post("/sign", responses=failures(404, 409))
 def sign_report(server: ServerDep, user: Radiologist, study_id: Id, wanted: wire.SignIn) -> wire.SignedOut:
     """Sign the newest version; nothing of the study changes after that."""
-    if server.is_open and not wanted.observer:
-        raise RefusedError(422, "invalid", "observer: give the radiologist's name; it stands under the report")
-    if not server.is_open and wanted.observer not in {None, user.name}:
-        raise RefusedError(409, "other_author", f"{wanted.observer} was to sign, and {user.name} is signed in")
-    observer = (wanted.observer if server.is_open else user.name) or user.name
+    observer, organization = _observer(server, user, wanted.observer), server.config.organization
     made = server.room.reports.sign(
-        study_id, wanted.version, observer=observer, organization=server.config.organization, actor=user.name
+        study_id, wanted.version, observer=observer, organization=organization, actor=user.name
     )
     return wire.SignedOut(signature=signature_out(made))
+
+
+@router.post("/addenda", status_code=201, responses=failures(404, 409))
+def add_addendum(server: ServerDep, user: Radiologist, study_id: Id, wanted: wire.AddendumIn) -> wire.AddedOut:
+    """Add to a signed report, which itself never changes; what is added is signed at once."""
+    observer, organization = _observer(server, user, wanted.observer), server.config.organization
+    made = server.room.reports.add(
+        study_id,
+        wanted.text,
+        based_on=wanted.based_on,
+        observer=observer,
+        organization=organization,
+        actor=user.name,
+    )
+    return wire.AddedOut(addendum=addendum_out(made))
+
+
+def _observer(server: Server, user: User, wanted: str | None) -> str:
+    """Whose name stands under a signature: the token's; without tokens, the one that is given.
+
+    Raises:
+        RefusedError: none is given, or another one than the token's.
+    """
+    if server.is_open and not wanted:
+        raise RefusedError(422, "invalid", "observer: give the radiologist's name; it stands under the report")
+    if not server.is_open and wanted not in {None, user.name}:
+        raise RefusedError(409, "other_author", f"{wanted} was to sign, and {user.name} is signed in")
+    return (wanted if server.is_open else user.name) or user.name
 
 
 @router.get(

@@ -163,6 +163,21 @@ def request_draft(server: ServerDep, user: Radiologist, study_id: Id, wanted: wi
     return wire.UploadedOut(study=row_out(server.room, server.room.worklist.row(study_id)))
 
 
+@router.post("/studies/{study_id}/withdraw", responses=failures(404, 409))
+def withdraw_study(server: ServerDep, user: Radiologist, study_id: Id, wanted: wire.WithdrawIn) -> wire.UploadedOut:
+    """Take a study that is here by mistake off the worklist; nothing of it is deleted. Not a signed one."""
+    server.room.studies.withdraw(study_id, clean_text(wanted.reason, at_most=500), actor=user.name)
+    return wire.UploadedOut(study=row_out(server.room, server.room.worklist.row(study_id)))
+
+
+@router.post("/studies/{study_id}/restore", responses=failures(404, 409))
+def restore_study(server: ServerDep, user: Radiologist, study_id: Id) -> wire.UploadedOut:
+    """Put a withdrawn study back on the worklist."""
+    server.room.studies.restore(study_id, actor=user.name)
+    server.engine.wake()
+    return wire.UploadedOut(study=row_out(server.room, server.room.worklist.row(study_id)))
+
+
 @router.get("/studies/{study_id}/events", response_class=EventSourceResponse, responses=failures(404, is_stream=True))
 async def follow_study(server: ServerDep, study_id: KnownId) -> AsyncIterator[ServerSentEvent]:
     """A study's draft while it is written: ``state``, ``text`` (all so far), then ``draft`` or ``failed``."""

@@ -221,6 +221,12 @@ class SignatureOut(BaseModel):
     signed_at: str
 
 
+class AddendumOut(SignatureOut):
+    """What was added to a signed report, who signed it, and as which version."""
+
+    text: str
+
+
 class StudyOut(BaseModel):
     """A study with everything that is known of it."""
 
@@ -232,6 +238,7 @@ class StudyOut(BaseModel):
     versions: list[VersionRowOut]
     report: VersionOut | None
     signature: SignatureOut | None
+    addenda: list[AddendumOut]
     notes: list[str]
 
 
@@ -287,6 +294,28 @@ class SignIn(Sent):
     version: int = Field(ge=1, le=LARGEST)
     observer: Name | None = None
     """The radiologist's name, where no tokens are in use; else the token's."""
+
+
+class AddendumIn(Sent):
+    """An addendum to a signed report."""
+
+    text: Annotated[str, StringConstraints(max_length=MAX_CHARACTERS)]
+    based_on: int = Field(ge=1, le=LARGEST)
+    """The newest version that was read: the report's, or the last addendum's."""
+    observer: Name | None = None
+    """The radiologist's name, where no tokens are in use; else the token's."""
+
+
+class AddedOut(BaseModel):
+    """The addendum that was made."""
+
+    addendum: AddendumOut
+
+
+class WithdrawIn(Sent):
+    """Why a study is taken off the worklist."""
+
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
 class GridOut(BaseModel):

@@ -58,6 +58,9 @@ def check(reported: ReportedStudy) -> None:
         raise OutputError("observer: is empty; a signature needs the name of who signed")
     if not block(reported.text):
         raise OutputError("report: is empty; a signed report needs a text")
+    for number, addendum in enumerate(reported.addenda):
+        if not (line(addendum.observer) and block(addendum.text)):
+            raise OutputError(f"addenda[{number}]: has no text, or nobody signed it")
 
 
 class ImageReference(NamedTuple):
@@ -122,7 +125,19 @@ def content_of(reported: ReportedStudy) -> Item:
         if text:
             items.append(_section(heading, [_text(concept, text)]))
     items += _report(reported)
+    items += [_addendum(addendum) for addendum in reported.addenda]
     return Item("", "CONTAINER", codes.XRAY_REPORT, None, tuple(items))
+
+
+def _addendum(addendum: Signature) -> Item:
+    """A section of its own, with its own observer."""
+    who = [
+        Item("HAS OBS CONTEXT", "CODE", codes.OBSERVER_TYPE, codes.PERSON),
+        Item("HAS OBS CONTEXT", "PNAME", codes.PERSON_NAME, signer(addendum.observer)),
+    ]
+    if organization := line(addendum.organization):
+        who.append(Item("HAS OBS CONTEXT", "TEXT", codes.PERSON_ORGANIZATION, organization))
+    return _section(codes.ADDENDUM, [*who, *(_text(codes.ADDENDUM, each) for each in sentences(block(addendum.text)))])
 
 
 def _text(concept: Code, text: str) -> Item:

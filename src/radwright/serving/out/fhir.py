@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -43,7 +44,8 @@ def fhir_bundle(reported: ReportedStudy) -> bytes:
     """The report as FHIR R4 JSON; the same bytes for the same study and report.
 
     A collection, not a document: nothing here is attested beyond the report itself, and a receiver stores the parts as
-    they are. The report is ``final`` where it is signed, else ``preliminary``, with ``LABEL`` in front of its text.
+    they are. The report is ``final`` where it is signed (``appended`` with addenda), else ``preliminary``, with
+    ``LABEL`` in front of its text.
 
     Raises:
         OutputError: a field cannot be kept as it is, or the signature is not of this text.
@@ -72,12 +74,12 @@ def _bundle(reported: ReportedStudy) -> Resource:
     kept = [(name, _place(own, name), part) for name, part in parts.items() if part is not None]
     known: dict[str, Resource] = {name: {"reference": place} for name, place, _ in kept}
     observations = [
-        (_place(own, "finding", said.finding), _observation(said, reported, known))
-        for said in findings_said(reported.text)
+        (_place(own, "finding", said.finding), _observation(said, reported, known)) for said in _said(reported)
     ]
     report = _report(reported, known, [place for place, _ in observations], written)
     entries = [(_place(own, "report"), report), *observations, *((place, part) for _, place, part in kept)]
-    if agents := _agents(signature, known.get("network"), model):
+    signed = (*([signature] if signature else []), *reported.addenda)
+    if agents := _agents(signed, known.get("network"), model):
         provenance = {
             "resourceType": "Provenance",
             "target": [{"reference": _place(own, "report")}],
@@ -112,7 +114,7 @@ def _report(reported: ReportedStudy, known: dict[str, Resource], results: list[s
             {"system": codes.STUDIES, "value": exact(study.id, "id")},
         ],
         "basedOn": [{"type": "ServiceRequest", "identifier": _accession(accession)}] if accession else None,
-        "status": "final" if signature else "preliminary",
+        "status": _status(reported),
         "category": [_concept(codes.DIAGNOSTIC_SERVICE, "RAD", "Radiology")],
         "code": {
             **_concept(codes.LOINC, "30745-4", "XR Chest Views"),
@@ -135,6 +137,21 @@ def _report(reported: ReportedStudy, known: dict[str, Resource], results: list[s
         performer = {"type": "Organization", "display": line(signature.organization)}
         report["performer"] = [performer] if performer["display"] else None
     return report
+
+
+def _status(reported: ReportedStudy) -> str:
+    """``appended``: what was final stands, and something was added (FHIR R4, DiagnosticReportStatus)."""
+    if reported.signature is None:
+        return "preliminary"
+    return "appended" if reported.addenda else "final"
+
+
+def _said(reported: ReportedStudy) -> list[SaidFinding]:
+    """What the report says of each finding; of one that an addendum names, what the last one says."""
+    found = {said.finding: said for said in findings_said(reported.text)}
+    for addendum in reported.addenda:
+        found |= {said.finding: said for said in findings_said(addendum.text)}
+    return list(found.values())
 
 
 def _conclusion(reported: ReportedStudy) -> str:
@@ -242,14 +259,14 @@ def _device(model: ModelIdentity | None) -> Resource | None:
     }
 
 
-def _agents(signature: Signature | None, network: Resource | None, model: ModelIdentity | None) -> list[Resource]:
-    """Who made the text: the network that drafted it, the person who verified it."""
+def _agents(signed: Sequence[Signature], network: Resource | None, model: ModelIdentity | None) -> list[Resource]:
+    """Who made the text: the network that drafted it, the persons who verified it or added to it."""
     agents = []
     if network is not None and model is not None:
         who = {**network, "display": line(model.name)}
         agents.append({"type": _concept(codes.PARTICIPANT, "assembler", "Assembler"), "who": who})
-    if signature is not None:
-        who = {"type": "Practitioner", "display": shown_name(signer(signature.observer))}
+    for name in dict.fromkeys(shown_name(signer(signature.observer)) for signature in signed):
+        who = {"type": "Practitioner", "display": name}
         agents.append({"type": _concept(codes.PARTICIPANT, "verifier", "Verifier"), "who": who})
     return agents
 

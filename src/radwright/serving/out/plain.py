@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from radwright.serving.out.content import NO_TEXT, UNREAD, check, doubts
 from radwright.serving.out.values import block, clock, day, line, moment, sex, shown_name, signer
-from radwright.serving.records import LABEL, ReportedStudy
+from radwright.serving.records import LABEL, ReportedStudy, Signature
 
 RULE = "-" * 72
 
 
 def report_text(reported: ReportedStudy) -> str:
-    """The report's words, behind the label where nobody has signed.
+    """The report's words, behind the label where nobody has signed; addenda under it, each with who and when.
 
     Raises:
         OutputError: the signature is of another text, by nobody, or of no text.
@@ -18,8 +18,13 @@ def report_text(reported: ReportedStudy) -> str:
     check(reported)
     text = block(reported.text)
     if reported.signature:
-        return text
+        return "\n\n".join([text, *(_addendum(each) for each in reported.addenda)])
     return "\n\n".join(["\n".join([f"{LABEL}. {UNREAD}", *doubts(reported)]), text or NO_TEXT])
+
+
+def _addendum(addendum: Signature) -> str:
+    when = moment(addendum.signed_at, "signed_at").isoformat(timespec="seconds")
+    return f"ADDENDUM, {shown_name(signer(addendum.observer))}, {when}\n{block(addendum.text)}"
 
 
 def plain_report(reported: ReportedStudy) -> bytes:

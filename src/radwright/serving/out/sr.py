@@ -31,7 +31,8 @@ def structured_report(reported: ReportedStudy) -> bytes:
     """The report as a DICOM file; the same bytes for the same study, report and version of this software.
 
     Signed: COMPLETE, VERIFIED, with the verifying observer. Unsigned: PARTIAL, UNVERIFIED, ``LABEL`` in front of the
-    text, in the series' description and with the completion flag. Dates and times of the report are UTC.
+    text, in the series' description and with the completion flag. With addenda: all of it once more, each addendum a
+    section with its own observer, and the document before as its predecessor. Dates and times of the report are UTC.
 
     Raises:
         OutputError: a field cannot be kept as it is, or the signature is not of this text.
@@ -108,14 +109,17 @@ def _network(model: ModelIdentity, created_at: str, pydicom: Any) -> Any:
 def _add_document(dataset: Any, reported: ReportedStudy, written: datetime, pydicom: Any) -> None:
     """SR Document General: state, times, who verified, and the images that the report rests on."""
     signature = reported.signature
-    dataset.InstanceNumber = signature.version if signature else reported.draft.number if reported.draft else 1
+    signed = [*([signature] if signature else []), *reported.addenda]
+    dataset.InstanceNumber = signed[-1].version if signed else reported.draft.number if reported.draft else 1
     dataset.CompletionFlag = "COMPLETE" if signature else "PARTIAL"
     dataset.VerificationFlag = "VERIFIED" if signature else "UNVERIFIED"
     dataset.PreliminaryFlag = "FINAL" if signature else "PRELIMINARY"
     if signature is None:
         dataset.CompletionFlagDescription = values.line(f"{LABEL}. {UNREAD}", 64)
     else:
-        dataset.VerifyingObserverSequence = [_verifying_observer(signature, pydicom)]
+        dataset.VerifyingObserverSequence = [_verifying_observer(each, pydicom) for each in signed]
+    if reported.predecessor is not None:
+        dataset.PredecessorDocumentsSequence = [_predecessor(reported.predecessor, dataset.StudyInstanceUID, pydicom)]
     dataset.ContentDate, dataset.ContentTime = written.strftime("%Y%m%d"), written.strftime("%H%M%S.%f")
     dataset.PerformedProcedureCodeSequence = []
     if images := image_references(reported):
@@ -135,6 +139,20 @@ def _verifying_observer(signature: Signature, pydicom: Any) -> Any:
     observer.VerifyingObserverName = values.signer(signature.observer)
     observer.VerifyingObserverIdentificationCodeSequence = []
     return observer
+
+
+def _predecessor(document: tuple[str, str], study_uid: str, pydicom: Any) -> Any:
+    """The signed document that this one, with another addendum, stands in for (PS3.3 C.17.2)."""
+    reference = pydicom.Dataset()
+    reference.ReferencedSOPClassUID = BASIC_TEXT_SR
+    reference.ReferencedSOPInstanceUID = _needed_uid(document[0], "predecessor")
+    series = pydicom.Dataset()
+    series.SeriesInstanceUID = _needed_uid(document[1], "predecessor")
+    series.ReferencedSOPSequence = [reference]
+    study = pydicom.Dataset()
+    study.StudyInstanceUID = study_uid
+    study.ReferencedSeriesSequence = [series]
+    return study
 
 
 def _series(series_uid: str, images: Iterable[ImageReference], pydicom: Any) -> Any:

@@ -87,12 +87,16 @@ class Sender:
 
     def _send(self, sending: Sending) -> bool:
         try:
-            reported = self._room.reports.reported(sending.study_id, sending.version)
-            if not sending.signed and not self._still_a_draft(sending, reported):
+            if not sending.signed and not self._still_a_draft(sending):
                 self._room.outbox.withdraw(sending)
-                tell("draft not sent", study=sending.study_id, to=sending.destination, why='"edited or signed"')
+                tell(
+                    "draft not sent",
+                    study=sending.study_id,
+                    to=sending.destination,
+                    why='"edited, signed or withdrawn"',
+                )
                 return False
-            data = self._build(reported)
+            data = self._build(self._room.reports.reported(sending.study_id, sending.version))
         except Exception as error:  # whatever it is, the other reports must go out, and this one must not be lost
             # The type alone: a message may quote what stands in the report.
             self._failed(sending, f"cannot be built: {type(error).__name__}")
@@ -113,11 +117,10 @@ class Sender:
         tell(what, study=sending.study_id, version=sending.version, to=sending.destination)
         return True
 
-    def _still_a_draft(self, sending: Sending, reported: ReportedStudy) -> bool:
+    def _still_a_draft(self, sending: Sending) -> bool:
         newest = self._room.reports.newest(sending.study_id)
         return (
-            reported.signature is None
-            and reported.study.state == "drafted"
+            self._room.studies.study(sending.study_id).state == "drafted"
             and newest is not None
             and newest.number == sending.version
         )

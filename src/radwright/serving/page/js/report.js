@@ -1,6 +1,7 @@
 /**
  * The report beside the images: written before one's eyes, read sentence by sentence, edited, signed.
  */
+import { drawAddenda } from "./addenda.js";
 import { announce, el, fill, toast } from "./dom.js";
 import { drawDiff } from "./diff.js";
 import { Editor } from "./editor.js";
@@ -8,6 +9,7 @@ import { EvidenceShelf } from "./evidence.js";
 import { SentenceList } from "./sentences.js";
 import { CHOOSE } from "./legend.js";
 import { HEED } from "./clues.js";
+import { withdrawnBox } from "./withdrawing.js";
 import { localTime, personName } from "./words.js";
 
 /** Shows one of: writing, reading, editing, signed, nothing. What it needs to do it asks of its study. */
@@ -53,10 +55,11 @@ export class ReportView {
     if (signature) {
       this.page.viewer.show(null);
       this.page.viewer.legend.say("");
-      fill(this.body, signatureBox(signature), el("p", { class: "signed-text", tabindex: "0" }, this.text), this.diffFromDraft());
+      fill(this.body, signatureBox(signature), el("p", { class: "signed-text", tabindex: "0" }, this.text), drawAddenda(this.data.addenda), this.diffFromDraft());
     } else if (this.data.report) {
+      const { state } = this.data.study;
       this.list = new SentenceList({ report: this.text, draft, accepted: this.page.accepted, shelf: this.shelf, viewer: this.page.viewer, chosen: () => {} });
-      fill(this.body, this.list.node, this.text.trim() === "" && el("p", { class: "muted" }, "The report is empty."), this.diffFromDraft());
+      fill(this.body, state === "withdrawn" && this.withdrawn(), this.list.node, this.text.trim() === "" && el("p", { class: "muted" }, "The report is empty."), this.diffFromDraft());
       this.lookAgain(before, place, focused);
     } else {
       fill(this.body, this.nothing());
@@ -112,8 +115,13 @@ export class ReportView {
     return el("div", { class: "panel" }, el("h2", {}, `Changes from draft ${this.data.draft.number}`), drawDiff(this.data.draft.text, this.text));
   }
 
+  withdrawn() {
+    return withdrawnBox(this.data.study, this.page.surroundings.session.role !== "reader", () => this.page.reload().then(() => this.page.drafting.start()));
+  }
+
   nothing() {
     const { study } = this.data;
+    if (study.state === "withdrawn") return this.withdrawn();
     if (study.state === "failed") {
       return el("div", { class: "panel" }, el("p", { class: "notice" }, "There is no draft: ", study.reason || "the network failed", "."), el("p", { class: "muted" }, "The report can be written by hand: ", el("kbd", {}, "e")));
     }

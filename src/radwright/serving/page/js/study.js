@@ -2,6 +2,7 @@
  * One study: loads it, follows its draft, keeps images, report and panels in step.
  */
 import { json, room, studyPath } from "./api.js";
+import { openAddendum } from "./addenda.js";
 import { drawClues } from "./clues.js";
 import { announce, el, fill, toast } from "./dom.js";
 import { Drafting } from "./drafting.js";
@@ -16,6 +17,7 @@ import { openExport, openSigning } from "./signing.js";
 import { makeTabs } from "./tabs.js";
 import { drawVersions } from "./versions.js";
 import { Viewer } from "./viewer.js";
+import { openWithdrawing } from "./withdrawing.js";
 import { personName } from "./words.js";
 import { order } from "./worklist.js";
 
@@ -133,25 +135,28 @@ export class StudyPage {
   }
 
   drawActions() {
-    const { signature, report } = this.data;
+    const { signature, report, study } = this.data;
     const role = this.surroundings.session.role;
     const button = (/** @type {string} */ label, /** @type {string} */ key, /** @type {() => void} */ run, /** @type {any} */ props = {}) =>
       el("button", { type: "button", ...props, on: { click: run } }, `${label} `, el("kbd", {}, key));
-    const whyNot = role === "reader" ? "Only a radiologist signs." : !report ? "There is no text to sign." : null;
+    const withdrawn = study.state === "withdrawn" && "The study was withdrawn.";
+    const whyNot = withdrawn || role === "reader" ? withdrawn || "Only a radiologist signs." : !report ? "There is no text to sign." : null;
     const editing = this.report.editor !== null;
     fill(
       this.actions,
       editing && button("Done", "Esc", () => this.report.endEditing()),
       !signature && !editing && button("Edit", "e", () => this.report.edit(), { disabled: !this.mayEdit() }),
       !signature && button("Sign", "s", () => this.sign(), { class: "primary", disabled: whyNot !== null, title: whyNot }),
-      button("Export", "o", () => this.export(), { disabled: !report }),
+      !editing && !signature && study.state !== "withdrawn" && el("button", { type: "button", class: "quiet", disabled: role === "reader", on: { click: () => this.withdraw() } }, "Withdraw\u2026"),
+      signature && button("Addendum", "a", () => this.add(), { disabled: role === "reader" }),
+      study.state !== "withdrawn" && button("Export", "o", () => this.export(), { disabled: !report }),
       signature && this.next() && el("a", { class: "button primary", href: `#/study/${this.next()}` }, "Next study ", el("kbd", {}, "n")),
     );
   }
 
   mayEdit() {
     const { signature, study } = this.data;
-    return !signature && this.surroundings.session.role !== "reader" && study.state !== "receiving";
+    return !signature && this.surroundings.session.role !== "reader" && !["receiving", "withdrawn"].includes(study.state);
   }
 
   /** Brings in what changed; an editor that is open keeps its text. */
@@ -187,7 +192,7 @@ export class StudyPage {
     try {
       const now = await this.fetch();
       if (this.writing || this.report.editor !== null || this.ended.signal.aborted) return;
-      const key = (/** @type {any} */ data) => JSON.stringify([data.study.state, data.report?.number, data.drafting, data.draft?.number, data.images.length, data.notes]);
+      const key = (/** @type {any} */ data) => JSON.stringify([data.study.state, data.report?.number, data.addenda.length, data.drafting, data.draft?.number, data.images.length, data.notes]);
       if (key(now) === key(this.data)) return;
       if (now.report && now.report.number !== this.data.report?.number) toast(`Version ${now.report.number} by ${personName(now.report.author)} is there.`);
       await this.reload();
@@ -215,7 +220,7 @@ export class StudyPage {
   }
 
   async sign() {
-    if (this.data.signature || this.surroundings.session.role === "reader") return;
+    if (!this.mayEdit()) return;
     if (this.report.editor !== null) await this.report.endEditing();
     if (this.report.editor !== null || !(await this.saver.save())) {
       toast("The text is not saved yet, so it cannot be signed.");
@@ -233,6 +238,18 @@ export class StudyPage {
       session: this.surroundings.session,
       signed: () => this.showSigned(),
     });
+  }
+
+  add() {
+    const { signature, report, addenda } = this.data;
+    const { session } = this.surroundings;
+    if (signature && session.role !== "reader") openAddendum({ id: this.id, report, addenda, session, added: () => this.reload() });
+  }
+
+  withdraw() {
+    const { signature, study } = this.data;
+    if (signature || study.state === "withdrawn" || this.surroundings.session.role === "reader") return;
+    openWithdrawing({ id: this.id, study, done: () => this.reload() });
   }
 
   async showSigned() {

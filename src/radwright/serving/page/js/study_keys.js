@@ -19,6 +19,7 @@ export function studyKeys(page) {
     { keys: ["y"], label: "let an uncertain sentence stand; again: take that back", group, run: () => page.report.accept() },
     { keys: ["d"], label: "changes from the draft", group, run: () => page.report.toggleDiff() },
     { keys: ["s"], label: "sign", group, run: () => page.sign() },
+    { keys: ["a"], label: "add to a signed report", group, run: () => page.add() },
     { keys: ["o"], label: "export", group, run: () => page.export() },
     { keys: ["c"], label: "findings, clues, versions in turn", group, run: () => page.turnTabs() },
     { keys: ["n"], label: "next study of the worklist", group: way, run: () => page.next() && go(`#/study/${page.next()}`) },

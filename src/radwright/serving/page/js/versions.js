@@ -6,7 +6,7 @@ import { drawDiff } from "./diff.js";
 import { el, fill } from "./dom.js";
 import { localTime, personName } from "./words.js";
 
-const KINDS = { draft: "AI draft", edit: "Edit", signed: "Signed" };
+const KINDS = { draft: "AI draft", edit: "Edit", addendum: "Addendum" };
 const PAUSE_MS = 15 * 60 * 1000;
 let everySave = false;
 

@@ -9,6 +9,7 @@ export const STATE_WORDS = {
   drafted: "Drafted",
   failed: "Failed",
   signed: "Signed",
+  withdrawn: "Withdrawn",
 };
 
 /**

@@ -12,7 +12,7 @@ import { studyRow } from "./worklist_row.js";
 const POLL_MS = 4000;
 const PAGE = 50;
 const ORDERS = [["received", "newest first"], ["urgency", "most urgent"], ["risk", "most in doubt"], ["state", "state"]]; // prettier-ignore
-const STATES = ["", "waiting", "drafted", "failed", "signed"];
+const STATES = ["", "waiting", "drafted", "failed", "signed", "withdrawn"];
 
 /** What is looked for outlives the view: whoever comes back from a study finds the list as it was. Never in the
  * address, which browsers keep: a search may be a patient's name. */

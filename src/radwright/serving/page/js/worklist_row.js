@@ -37,7 +37,7 @@ export function studyRow(row, study, titles) {
       "td",
       { class: "state" },
       el("span", { class: `badge state-${study.state}` }, STATE_WORDS[study.state] ?? study.state),
-      study.state === "failed" && study.reason && el("p", {}, study.reason),
+      ["failed", "withdrawn"].includes(study.state) && study.reason && el("p", {}, study.reason),
       study.state === "signed" && study.signed_by && el("p", {}, personName(study.signed_by)),
     ),
   );
