@@ -79,7 +79,7 @@ def test_a_picture_says_nothing_of_a_study() -> None:
         (dicom(Rows=60000, Columns=60000), "unfit"),
         (dicom(without=("PixelData",)), "damaged"),
         (dicom()[:-900], "damaged"),
-        (png(np.full((40, 30), 200, np.uint8))[:-20], "unfit"),
+        (png(np.full((40, 30), 200, np.uint8))[:-20], "damaged"),
         (b"x" * 10_000, "too large"),
     ],
     ids=range(14),

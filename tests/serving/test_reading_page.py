@@ -135,7 +135,7 @@ def test_single_keys_are_silent_in_fields_and_can_be_switched_off(browser: Any, 
 
 def test_the_draft_streams_in(browser: Any, room: FakeRoom) -> None:
     study = study_of(room)
-    study.state, study.drafts, study.versions, room.word_s = "waiting", [], [], 0.04
+    study.state, study.drafts, study.versions, room.word_s = "waiting", [], [], 0.12
     with Reader(browser, room.url, hash_of(study)) as reader:
         reader.sees("Waiting: 1 study ahead.")
         reader.until("document.querySelector('.streaming').textContent.split(' ').length > 4")
