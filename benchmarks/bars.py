@@ -10,7 +10,7 @@ STYLE = (Path(__file__).parent / "bars.css").read_text(encoding="utf-8")
 
 MEANING = (
     "A bar is what a stage took; the tick is its floor: its operations and bytes at the best rates of this machine "
-    "just before, or of image files and text the same done by the codec and by a plain join alone."
+    "just before or after, or of image files and text the same done by the codec and by a plain join alone."
 )
 
 

@@ -1,8 +1,8 @@
 """Where the time goes, stage by stage, each beside its floor: drafting and a training step at the published size.
 
 Run ``python benchmarks/floors.py --threads 1 --out bench/floors``: writes floors.json and a page, index.html. A floor
-is what this machine needs for the stage's operations and bytes at the rates that it reached just before (products,
-convolutions, reading memory); of image files it is the codec alone. The same once more in bfloat16, without a goal.
+is what this machine needs for the stage's operations and bytes at the best rates that it reached just before or after
+(products, convolutions, reading memory); of image files it is the codec alone. The same once more in bfloat16, without a goal.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ def computing(precision: str) -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+def best_of(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """What the machine reached at best, before or after: on a shared machine either moment may be a slow one."""
+    return {name: max(before[name], after[name]) for name in before}
+
+
 def measure_drafting(arguments: argparse.Namespace, num_studies: int, precision: str) -> dict[str, Any]:
     """Stages of drafting a batch, from image files to text."""
     from phases import NUM_BEAMS, stages_of
@@ -67,6 +72,7 @@ def measure_drafting(arguments: argparse.Namespace, num_studies: int, precision:
         speed = machine_speed()
         rounds = arguments.rounds if num_studies == 1 else max(2, arguments.rounds // 2)
         found = stages_of(model, draft, num_studies=num_studies, num_tokens=size.num_tokens, rounds=rounds)
+        speed = best_of(speed, machine_speed())
     stages = {
         "image files": _image_files(size, num_studies),
         **{name: asdict(stage) for name, stage in found.items()},
@@ -148,6 +154,8 @@ def measure_training(arguments: argparse.Namespace, precision: str) -> dict[str,
     with computing(precision):
         speed = machine_speed()
     steps = [step() for _ in range(2 + arguments.rounds)][2:]
+    with computing(precision):
+        speed = best_of(speed, machine_speed())
     peak = peak_mb()
     gflop = list[dict[str, float]]()
     counter = FlopCounterMode(display=False)
