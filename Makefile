@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 FIND := $(if $(PIP_FIND_LINKS),$(foreach f,$(PIP_FIND_LINKS),--find-links $(f)),--torch-backend=auto)
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(FIND)
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow bench lint format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/radwright demo --out runs/demo
@@ -18,6 +18,10 @@ test: $(VENV)/.dev lint
 
 test-slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+# Every benchmark of benchmarks/, tables and all, into bench/; about half an hour on one core.
+bench: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench.py --out bench
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

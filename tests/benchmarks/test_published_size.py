@@ -44,11 +44,21 @@ def test_a_gpus_benchmark_runs_on_a_cpu_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_table_names_every_part_and_its_floor() -> None:
-    out = run("training_step.py")
-    assert all(word in out for word in ("forward", "backward", "optimiser", "floor", "GFLOP"))
-    out = run("generation.py")
-    assert all(word in out for word in ("stem", "encoder", "mediators", "decoder", "floor", "GB/s"))
+def test_every_stage_has_its_time_and_its_floor(tmp_path: Path) -> None:
+    out = run("floors.py", "--out", str(tmp_path))
+    stages = ("image files", "stem", "encoder", "mediators", "decoder", "vocabulary projection", "beams", "text")
+    found = json.loads((tmp_path / "floors.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert found.pop("provenance")["commit"]
+    for title, measured in found.items():
+        wanted = ("forward", "backward", "optimiser") if "training" in title else stages
+        assert tuple(measured["stages"]) == wanted, title
+        for name, stage in measured["stages"].items():
+            assert stage["cpu_s"] >= 0, (title, name)
+            assert stage["gflop"] > 0 or stage["moved_gb"] > 0 or stage["floor_s"] > 0, (title, name)
+    assert len(found) == 6
+    assert all(f"<td>{name}</td>" in page and f"\n{name} " in out for name in (*stages, "sum"))
+    assert "http" not in page
 
 
 def test_published_size_is_the_default_network(monkeypatch: pytest.MonkeyPatch) -> None:
