@@ -2,7 +2,8 @@
 
 Run ``python benchmarks/floors.py --threads 1 --out bench/floors``: writes floors.json and a page, index.html. A floor
 is what this machine needs for the stage's operations and bytes at the best rates that it reached just before or after
-(products, convolutions, reading memory); of image files it is the codec alone. The same once more in bfloat16, without a goal.
+(products, convolutions, reading memory); of image files it is the codec alone. The same once more in bfloat16, without
+a goal.
 """
 
 from __future__ import annotations
