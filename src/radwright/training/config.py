@@ -13,9 +13,18 @@ from radwright.training.optim import ClipConfig, EmaConfig, OptimizerConfig
 from radwright.training.schedules import Constant, Schedule
 
 IMMATERIAL = frozenset(
-    {"max_minutes", "log_every_steps", "checkpoint_every_steps", "checkpoint_every_s", "engine.timeout_minutes"}
+    {
+        "max_minutes",
+        "log_every_steps",
+        "checkpoint_every_steps",
+        "checkpoint_every_s",
+        "engine.timeout_minutes",
+        "engine.processes",
+        "engine.machines",
+    }
 )
-"""Fields of `TrainConfig` that a resumed run may change, since they change no weight."""
+"""Fields of `TrainConfig` that a resumed run may change: they change no weight, the last two none beyond rounding (and
+dropout's masks, where ``micro_batch_size`` is left to the number of processes)."""
 
 
 class SelectionConfig(Config):

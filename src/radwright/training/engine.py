@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +26,15 @@ from radwright.training.parent import end_with_parent, is_started_rank, named_as
 from radwright.types import Batch
 
 T = TypeVar("T")
+_LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Read error",
+    "NCCL",
+    "Timed out waiting",
+)
+"""What gloo and NCCL say when another process is gone."""
 
 
 class EngineConfig(Config):
@@ -162,6 +171,25 @@ class Engine:
             return nullcontext()
         context: AbstractContextManager[Any] = self._fabric.no_backward_sync(wrapped, enabled=enabled)
         return context
+
+    @contextmanager
+    def told_of_lost_ranks(self) -> Iterator[None]:
+        """Inside, a broken connection to another process becomes an error that says what to do.
+
+        Raises:
+            TrainingError: another process of the run has ended or cannot be reached.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            words = str(error)
+            if self.num_ranks == 1 or not any(sign in words for sign in _LOST):
+                raise
+            raise TrainingError(
+                f"process {self.rank} of {self.num_ranks} has lost another one, which was killed, failed or cannot be "
+                "reached (its own message says why, if it had time for one). The same command goes on from the saved "
+                "state, with any number of processes (engine.processes)"
+            ) from error
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Add up numbers over the ranks, in float64."""

@@ -146,7 +146,6 @@ class Trainer:
         self._fingerprint = {
             "training": config.material(),
             "steps_per_epoch": batches.steps_per_epoch,
-            "processes": engine.num_ranks,
             **(fingerprint or {}),
         }
         freeze(objective, config.frozen)
@@ -186,7 +185,8 @@ class Trainer:
                 for hook in self._hooks:
                     hook.start(facts, self.progress.hooks.get(hook.name, {}))
                 if self.progress.stopped not in FINAL:
-                    self._train(signals)
+                    with self._engine.told_of_lost_ranks():
+                        self._train(signals)
         finally:
             for hook in self._hooks:
                 hook.close()
