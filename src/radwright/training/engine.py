@@ -26,14 +26,7 @@ from radwright.training.parent import end_with_parent, is_started_rank, named_as
 from radwright.types import Batch
 
 T = TypeVar("T")
-_LOST = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Read error",
-    "NCCL",
-    "Timed out waiting",
-)
+_LOST = ("closed by peer", "reset by peer", "Broken pipe", "Read error", "NCCL", "Timed out waiting")
 """What gloo and NCCL say when another process is gone."""
 
 
