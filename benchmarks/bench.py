@@ -46,6 +46,7 @@ BENCHMARKS = (
     Benchmark("drafting", "CPU-seconds and memory of a draft?", ("generation.py", "--json"), 2),
     Benchmark("training", "CPU-seconds and memory of a training step?", ("training_step.py", "--json"), 1),
     Benchmark("floors", "Where does the time go, and how far from the floor?", ("floors.py", "--out", FOLDER), 6),
+    Benchmark("engines", "What do ONNX Runtime, int8 and torch.compile bring?", ("engines.py",), 12),
     Benchmark("search", "What does the decoding loop cost per step?", ("decoding_overhead.py",), 1),
     Benchmark("phantom", "How fast are synthetic studies made?", ("phantom.py", "--json"), 1),
     Benchmark("metrics", "How fast are reports scored?", ("metrics.py",), 3),

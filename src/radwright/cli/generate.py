@@ -23,6 +23,10 @@ def generate(
     batch_size: int = typer.Option(16, min=1, help="Studies decoded at once."),
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."),
     precision: str = typer.Option("fp32", help="fp32, or bf16 for matrix products in bfloat16 (several times faster)."),
+    onnx: Path | None = typer.Option(
+        None, "--onnx", metavar="DIR", help="Run the network by ONNX Runtime, as export-onnx wrote it there."
+    ),
+    compiled: bool = typer.Option(False, "--compile", help="Compile the stem first (torch.compile; needs a compiler)."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads; default: all cores."),
     decoding: list[str] = typer.Option(
         [], "--decoding", metavar="KEY=VALUE", help="E.g. strategy.num_beams=1, max_tokens=80, strategy.kind=sampling."
@@ -58,6 +62,7 @@ def generate(
     """
     from radwright.cli.progress import progress_bar, say
     from radwright.evaluation.predict import draft_to_file
+    from radwright.inference.onnx_backend import MANIFEST
     from radwright.runs.clue_policies import ClueRequest, plan_clues
     from radwright.runs.drafting import find_inputs, find_reports, open_predictor, read_beginnings
     from radwright.runs.silence import CalibratingStudies, plan_silence
@@ -71,6 +76,8 @@ def generate(
         decoding=decoding,
         beginnings=begun,
         precision=precision,
+        onnx=onnx,
+        compiled=compiled,
     )
     plan = plan_clues(predictor, ClueRequest(clues, clue_seed, allow_oracle))
     silence = plan_silence(predictor, plan, risk=risk, uncertain=uncertain)
@@ -84,6 +91,7 @@ def generate(
         "together": together,
         "decoding": predictor.decoding.plain(),
         **({} if precision == "fp32" else {"precision": precision}),
+        **({} if onnx is None else {"onnx": sha256((onnx / MANIFEST).read_bytes()).hexdigest()}),
         **({} if plan is None else {"clues": plan.plain()}),
         **({} if silence is None else {"silence": silence.plain()}),
         **({"beginnings": sha256(json.dumps(begun).encode()).hexdigest()} if begun else {}),

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "prepare": ("radwright.cli.prepare:prepare", "Turn a dataset into a prepared store."),
     "train": ("radwright.cli.train:train", "Train the stages of a recipe."),
     "generate": ("radwright.cli.generate:generate", "Draft reports for images or a prepared store."),
+    "export-onnx": ("radwright.cli.export_onnx:export_onnx", "Write a checkpoint's network for ONNX Runtime."),
     "clues": ("radwright.cli.clues:clues", "See which diseases a checkpoint perceives in images."),
     "import-released": (
         "radwright.cli.import_released:import_released",

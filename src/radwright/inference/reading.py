@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from radwright.data.loading import LoadedStudy, LoadingConfig, collate, load_study
 from radwright.data.transfer import send
@@ -41,8 +42,11 @@ class StudyReader:
         self.batch_size = batch_size
         self.num_decoders = num_decoders
         self.precision: Precision = precision
+        # Of a network that another engine runs there are no weights here, and that engine is the CPU's.
         network: Any = checkpoint.model
-        self.device = next(network.parameters()).device
+        weights = next(iter(network.parameters()), None) if isinstance(network, nn.Module) else None
+        self.device = torch.device("cpu") if weights is None else weights.device
+        self._dtype = torch.float32 if weights is None else weights.dtype
 
     @property
     def fingerprint(self) -> str:
@@ -85,8 +89,7 @@ class StudyReader:
     def batch_of(self, views: Sequence[LoadedStudy]) -> Batch:
         """Loaded studies (at least one) as a batch on the network's device."""
         batch = collate(views, self.checkpoint.config.image.size_px, None)
-        dtype = next(self.checkpoint.model.parameters()).dtype
-        batch.images_BV1SS = batch.images_BV1SS.to(dtype)
+        batch.images_BV1SS = batch.images_BV1SS.to(self._dtype)
         return send(batch, self.device)
 
 

@@ -39,7 +39,11 @@ class TokenEmbedding(nn.Module):
         table = self.get_buffer("positions_TD")[offset:end]
         if end > _NUM_POSITIONS:
             table = sincos_1d(token_ids.shape[-1], x.shape[-1], offset=offset)
-        out: Tensor = self.norm(self.dropout(x + table.to(device=x.device, dtype=x.dtype)))
+        return self.placed(x, table)
+
+    def placed(self, x: Tensor, table_TD: Tensor) -> Tensor:
+        """Scaled embeddings (..., T, D) at the positions of a table (T, D)."""
+        out: Tensor = self.norm(self.dropout(x + table_TD.to(device=x.device, dtype=x.dtype)))
         return out
 
 

@@ -13,7 +13,7 @@ from radwright.config import apply_overrides
 from radwright.data.images import LooseStudies, find_studies
 from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.decoding.config import DecodingConfig
-from radwright.errors import ConfigError, near
+from radwright.errors import CheckpointError, ConfigError, near
 from radwright.evaluation.reports import read_reports
 from radwright.inference.checkpoint import load_checkpoint
 from radwright.inference.predictor import Predictor
@@ -69,17 +69,32 @@ def open_predictor(
     decoding: Sequence[str] = (),
     beginnings: Mapping[str, str] | None = None,
     precision: str = "fp32",
+    onnx: Path | None = None,
+    compiled: bool = False,
 ) -> Predictor:
     """A predictor as the command line asks for it; ``decoding`` holds ``key=value`` changes of the checkpoint's own.
 
     Raises:
-        ConfigError: an unknown precision, or decoding that does not fit.
+        ConfigError: an unknown precision, decoding that does not fit, or a device or precision beside ``onnx``.
+        CheckpointError: the exported network is not this checkpoint's, or this one has no stem to be compiled.
     """
+    if onnx is not None and (precision != "fp32" or device not in {"auto", "cpu"}):
+        raise ConfigError("--onnx: runs on the CPU in the exported precision; leave out --device and --precision")
+    if onnx is not None and compiled:
+        raise ConfigError("--onnx and --compile: choose one, either runs the network in its own way")
     if precision not in get_args(Precision):
         known = get_args(Precision)
         raise ConfigError(f"--precision {precision}: is none of {', '.join(known)}{near(precision, known)}")
     set_threads(threads)
-    loaded = load_checkpoint(checkpoint, device=choose_device(device))
+    loaded = load_checkpoint(checkpoint, device="cpu" if onnx else choose_device(device))
+    if onnx is not None:
+        from radwright.inference.onnx_backend import on_onnx
+
+        loaded = on_onnx(loaded, onnx)
+    if compiled:
+        if not hasattr(loaded.model, "compile_stem"):
+            raise CheckpointError(f"{checkpoint}: {type(loaded.model).__name__} has no stem to be compiled")
+        loaded.model.compile_stem()
     return Predictor(
         loaded,
         decoding=change_decoding(loaded.config.decoding, decoding),

@@ -154,6 +154,13 @@ class Network(nn.Module):
         pooled: Tensor = (sums / number).view(len(batch), -1)
         return pooled
 
+    def compile_stem(self) -> None:
+        """Let torch.compile turn the stem into one kernel after another; it happens at the first batch.
+
+        The stem alone: it is half of the work, and its shapes do not change with every token.
+        """
+        self.backbone.compile(dynamic=True)
+
     def load_pretrained(self) -> list[str] | None:
         """Load the stem's weights file where the config names one; its unused names, or None without a file."""
         stem: Any = self.backbone

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from radwright.errors import ConfigError, StudyError
 from radwright.methods.cmcrl.front_door import FrontDoor, FrontDoorState
+from radwright.methods.cmcrl.graphs import GraphedVlci, graphs_of
 from radwright.methods.cmcrl.mediators import GlobalSampling, LinguisticMediator, LocalGlobalFusion, LocalSampling
 from radwright.methods.cmcrl.network import Network, NetworkConfig
 from radwright.nn.attention import MASKED, additive
 from radwright.nn.decoder import DecoderCache, beam_picker
+from radwright.nn.graphs import Graph, Runner
 from radwright.nn.rollout import roll_back, roll_decoder
 from radwright.types import Attention, Batch, Tokenizer
 
@@ -73,6 +75,17 @@ class EncodedStudies:
         return additive(self.valid_BN[:, None, None, :], self.memory_BND.dtype)
 
 
+def check_views(batch: Batch) -> None:
+    """Refuse a study without an image.
+
+    Raises:
+        StudyError: there is one.
+    """
+    if not bool((has_image_B := batch.has_image_B).all()):
+        study_id = batch.study_ids[int(has_image_B.int().argmin())]
+        raise StudyError(f"study {study_id}: has no image, and a report is written from images; leave it out")
+
+
 class Vlci(Network):
     """Reads any number of views, writes a report.
 
@@ -119,9 +132,7 @@ class Vlci(Network):
 
     def _features(self, batch: Batch) -> Tensor:
         """The stem's features (I, P, C) of the views that exist."""
-        if not bool((has_image_B := batch.has_image_B).all()):
-            study_id = batch.study_ids[int(has_image_B.int().argmin())]
-            raise StudyError(f"study {study_id}: has no image, and a report is written from images; leave it out")
+        check_views(batch)
         features: Tensor = self.backbone(batch.images_BV1SS[batch.view_mask_BV]).flatten(2).transpose(1, 2)
         return features
 
@@ -277,6 +288,16 @@ class Vlci(Network):
     def reorder(self, state: Any, studies_C: Tensor | None, parents_CW: Tensor) -> Any:
         """Pick studies and beams; see ``radwright.types.Decodable``."""
         return state.reorder(studies_C, parents_CW)
+
+    # --- elsewhere ----------------------------------------------------------------------------------------------
+
+    def graphs(self) -> dict[str, Graph]:
+        """See ``radwright.nn.graphs.Exportable``."""
+        return graphs_of(self)
+
+    def on_graphs(self, run: Runner) -> GraphedVlci:
+        """See ``radwright.nn.graphs.Exportable``."""
+        return GraphedVlci(self, run)
 
     # --- what a run asks for ------------------------------------------------------------------------------------
 
