@@ -102,7 +102,7 @@ class AtomicFile:
         with output_errors(path):
             self._stream = self._temporary.open("wb")
 
-    def write(self, chunk: bytes) -> int:
+    def write(self, chunk: bytes | memoryview) -> int:
         """Append bytes."""
         with output_errors(self.path):
             return self._stream.write(chunk)
