@@ -7,7 +7,8 @@ quickstart's kind with random weights drafts a report of fixed length for every 
 cost the same). What is scored is not these drafts, which are one text, but for every test study the report of the next.
 
 Every command runs in a process of its own, on one thread. What it costs to start is measured on ``--start`` studies and
-taken off: the cost of a study is (CPU-seconds at n - CPU-seconds at start) / (n - start). Memory is the peak of
+taken off: the cost of a study is (CPU-seconds at n - CPU-seconds at start) / (n - start). All but the largest job are
+short, so that they run once before it and ``--again`` times after it, and the least counts. Memory is the peak of
 resident memory, and of the part of it that belongs to no file (Linux; looked at every 20 ms): pages of a mapped
 store are counted in the first, and are the system's to take back.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -141,12 +143,16 @@ def part(name: str, *arguments: object) -> list[str]:
 
 
 def measure(folder: Path, num_studies: int) -> dict[str, Cost]:
-    """The cost of every stage at one size."""
+    """The cost of every stage at one size; what is in the folder from an earlier call is made anew but the studies."""
     radwright = [sys.executable, "-m", "radwright"]
     source, store, checkpoint = folder / "source", folder / "store", folder / "checkpoint"
     reports, drafts = store / "reports.jsonl", folder / "drafts.jsonl"
-    folder.mkdir()
-    cost_of(part("studies", source, num_studies), folder)
+    if not folder.exists():
+        folder.mkdir()
+        cost_of(part("studies", source, num_studies), folder)
+    for made in (store, checkpoint, folder / "cache"):
+        shutil.rmtree(made, ignore_errors=True)
+    (folder / "g.jsonl").unlink(missing_ok=True)
     found = {}
     found["prepare"] = cost_of(
         [*radwright, "prepare", str(source), "--format", "table", "--out", str(store), "--workers", "1"], folder
@@ -162,6 +168,23 @@ def measure(folder: Path, num_studies: int) -> dict[str, Cost]:
     others = ["--train", str(reports), "--constants-from", str(reports), "--json", str(folder / "b.json")]
     found["score with baselines"] = cost_of([*score, *others], folder)
     return found
+
+
+def measure_all(folder: Path, sizes: list[int], again: int) -> dict[int, dict[str, Cost]]:
+    """The costs at every size; of the jobs but the largest the least of several."""
+    *short, large = sizes
+    runs: dict[int, list[dict[str, Cost]]] = {size: [] for size in sizes}
+    for size in [*short, large, *short * again]:
+        runs[size].append(measure(folder / str(size), size))
+    return {
+        size: {
+            stage: Cost(
+                *(min(getattr(run[stage], name) for run in measured) for name in ("cpu_s", "peak_mb", "own_mb"))
+            )
+            for stage in STAGES
+        }
+        for size, measured in runs.items()
+    }
 
 
 def compare(costs: dict[int, dict[str, Cost]]) -> list[dict[str, Any]]:
@@ -200,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs=2, default=[1000, 10000], help="studies of the two jobs")
     parser.add_argument("--start", type=int, default=50, help="studies of the job that tells what starting costs")
+    parser.add_argument("--again", type=int, default=2, help="further runs of the short jobs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -214,7 +238,7 @@ def main() -> None:
         sizes = sorted({arguments.start, *arguments.sizes})
         if len(sizes) < 3:
             raise SystemExit("--sizes and --start: give three different numbers of studies")
-        rows = compare({size: measure(Path(folder) / str(size), size) for size in sizes})
+        rows = compare(measure_all(Path(folder), sizes, arguments.again))
     where = machine()
     if arguments.json:
         print(json.dumps({"sizes": arguments.sizes, "stages": rows, "machine": where}))
