@@ -163,9 +163,9 @@ def test_a_radiograph_decoded_small_is_the_whole_one_made_small(
     ours = image_pixels(data, ImageConfig(size_px=size_px), name="x")
     apart = np.abs(ours.astype(int) - resize(decode(known), (size_px, size_px)))
     assert np.array_equal(ours, image_pixels(data, ImageConfig(size_px=size_px), name="x"))
-    assert apart.mean() < 0.5
-    assert np.percentile(apart, 99.9) <= 4
-    assert apart.max() <= 8
+    assert apart.mean() < 0.6
+    assert np.percentile(apart, 99.9) <= 6
+    assert apart.max() <= 12
     if scale == 1:
         assert not apart.any()
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-
 _PART = 2**17
 """Pixels that are worked on at once: what is made of them on the way stays in the processor's cache."""
 
