@@ -48,8 +48,8 @@ Gray = npt.NDArray[np.float64]
 
 
 def view(side: int, seed: int = 0) -> Gray:
-    """A phantom's frontal view at ``side`` pixels, 0 to 255, with fine noise."""
-    image = generate_study(PhantomConfig(size_px=min(side, 1024)), "val", seed).images["frontal"]
+    """A phantom's frontal view, drawn at half of ``side`` pixels and enlarged, 0 to 255, with fine noise."""
+    image = generate_study(PhantomConfig(size_px=min(side // 2, 1024)), "val", seed).images["frontal"]
     large = Image.fromarray(image.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(large) + np.random.default_rng(seed).normal(0, NOISE, (side, side))
 
