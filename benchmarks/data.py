@@ -31,7 +31,7 @@ from machine import machine, machine_line
 from PIL import Image
 from published_size import table
 
-from radwright.data.loading import BatchLoader, LoadingConfig
+from radwright.data.loading import AugmentationConfig, BatchLoader, LoadingConfig
 from radwright.data.phantom import PhantomConfig, generate_study
 from radwright.data.store import HEADER, STORE_VERSION, PreparedStore, study_row
 from radwright.data.writing import StoreWriter
@@ -206,8 +206,9 @@ def measure_loading(num_studies: int, side: int, rounds: int) -> dict[str, Any]:
         store = make_store(Path(folder) / "store", num_studies, side)
         whole = range(num_studies)
 
-        def loader(**values: Any) -> BatchLoader:
-            return BatchLoader(store, whole, CONFIG, LoadingConfig(**values), tokenizer=None, batch_size=16)
+        def loader(augmentation: AugmentationConfig | None = None, **values: Any) -> BatchLoader:
+            loading = LoadingConfig(**values)
+            return BatchLoader(store, whole, CONFIG, loading, tokenizer=None, augmentation=augmentation, batch_size=16)
 
         def epoch(batches: BatchLoader) -> None:
             for _ in batches.steps(0):
@@ -218,8 +219,9 @@ def measure_loading(num_studies: int, side: int, rounds: int) -> dict[str, Any]:
                 for each in study.views:
                     image_tensor(each.image.read(), CONFIG, name="view")
 
-        cached = loader(workers=0)
+        cached, changed = loader(workers=0), loader(AugmentationConfig(), workers=0)
         epoch(cached)
+        epoch(changed)
         batches = [step[0].images_BV1SS for step in cached.steps(0)]
         ways: dict[str, Callable[[], object]] = {
             "images alone": images_alone,
@@ -227,6 +229,7 @@ def measure_loading(num_studies: int, side: int, rounds: int) -> dict[str, Any]:
             "loader, 1 worker": lambda: epoch(loader(workers=1, cache_mb=0)),
             "loader, 2 workers": lambda: epoch(loader(workers=2, cache_mb=0)),
             "loader, cached": lambda: epoch(cached),
+            "loader, cached, augmented": lambda: epoch(changed),
             "copying": lambda: [batch.clone() for batch in batches],
         }
         spent = best(ways, rounds, time.perf_counter)
