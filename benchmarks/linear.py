@@ -7,23 +7,28 @@ quickstart's kind with random weights drafts a report of fixed length for every 
 cost the same). What is scored is not these drafts, which are one text, but for every test study the report of the next.
 
 Every command runs in a process of its own, on one thread. What it costs to start is measured on ``--start`` studies and
-taken off: the cost of a study is (CPU-seconds at n - CPU-seconds at start) / (n - start). All but the largest job are
-short, so that they run once before it and ``--again`` times after it, and the least counts. Memory is the peak of
-resident memory, and of the part of it that belongs to no file (Linux; looked at every 20 ms): pages of a mapped
-store are counted in the first, and are the system's to take back.
+taken off: the cost of a study is (CPU-seconds at n - CPU-seconds at start) / (n - start). Other work on the machine
+makes a CPU-second worth less, so the jobs take turns of half a second: while the largest stands still the others run,
+again and again until it ends, and their means count. All meet the same machine.
+
+Memory is the peak of resident memory, and of the part of it that belongs to no file (Linux; looked at every 20 ms):
+pages of a mapped store are counted in the first, and are the system's to take back.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
-import shutil
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +37,7 @@ from published_size import table
 
 SIZE_PX = 64
 NUM_TOKENS = 40
+TURN_S = 0.5
 STAGES = ("prepare", "generate", "score", "score with baselines")
 MODEL: dict[str, Any] = {
     "backbone": {"name": "resnet", "depth": 18, "width": 16},
@@ -104,28 +110,63 @@ def write_drafts(reports: Path, drafts: Path) -> None:
             stream.write(json.dumps({"study_id": row["study_id"], "report": following["report"]}) + "\n")
 
 
-def cost_of(command: list[str], folder: Path) -> Cost:
-    """Run a command to its end, on one thread, remembering nothing from other runs."""
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
-    with (folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        own = 0.0
-        while True:
-            own = max(own, _own_mb(process.pid))
-            pid, status, used = os.wait4(process.pid, os.WNOHANG)
+class Running:
+    """A command on one thread that remembers nothing from other runs, and runs only in its turns."""
+
+    def __init__(self, command: list[str], folder: Path) -> None:
+        one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        cache = tempfile.mkdtemp(dir=folder)
+        self.command, self.log, self.own_mb = command, folder / "log.txt", 0.0
+        with self.log.open("ab") as log:
+            environment = os.environ | one | {"XDG_CACHE_HOME": cache}
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def turn(self, seconds: float = float("inf")) -> Cost | None:
+        """Let it run so long, then stand still; what it has cost where it ended."""
+        end = time.monotonic() + seconds
+        os.kill(self.process.pid, signal.SIGCONT)
+        while time.monotonic() < end:
+            self.own_mb = max(self.own_mb, _own_mb(self.process.pid))
+            pid, status, used = os.wait4(self.process.pid, os.WNOHANG)
             if pid:
-                break
+                self.process.returncode = os.waitstatus_to_exitcode(status)
+                if self.process.returncode:
+                    raise SystemExit(f"{' '.join(self.command)}: exit status {self.process.returncode}; see {self.log}")
+                unit = 1 if sys.platform == "darwin" else 1024
+                return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss * unit / 1e6, self.own_mb)
             time.sleep(0.02)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit status {process.returncode}; see {folder / 'log.txt'}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss * unit / 1e6, own)
+        os.kill(self.process.pid, signal.SIGSTOP)
+        return None
+
+
+def run(command: list[str], folder: Path) -> Cost:
+    """A command from its start to its end."""
+    cost = Running(command, folder).turn()
+    assert cost is not None
+    return cost
+
+
+def take_turns(
+    large: list[str], others: Iterator[tuple[int, list[str]]], folder: Path
+) -> tuple[Cost, dict[int, list[Cost]]]:
+    """One long command, and beside it others, named by their size, one after the other until it ends.
+
+    The last of the others runs to its end, so that each size that is named in turn has been measured at least once.
+    """
+    long, ended = Running(large, folder), None
+    costs: dict[int, list[Cost]] = {}
+    try:
+        while ended is None or len(costs) < 2:
+            size, command = next(others)
+            short, cost = Running(command, folder), None
+            while cost is None:
+                cost = short.turn(TURN_S)
+                ended = ended or long.turn(TURN_S)
+            costs.setdefault(size, []).append(cost)
+    finally:
+        if ended is None:
+            long.process.kill()
+    return ended, costs
 
 
 def _own_mb(pid: int) -> float:
@@ -142,49 +183,50 @@ def part(name: str, *arguments: object) -> list[str]:
     return [sys.executable, str(Path(__file__).resolve()), "--part", name, *map(str, arguments)]
 
 
-def measure(folder: Path, num_studies: int) -> dict[str, Cost]:
-    """The cost of every stage at one size; what is in the folder from an earlier call is made anew but the studies."""
-    radwright = [sys.executable, "-m", "radwright"]
-    source, store, checkpoint = folder / "source", folder / "store", folder / "checkpoint"
-    reports, drafts = store / "reports.jsonl", folder / "drafts.jsonl"
-    if not folder.exists():
+class Job:
+    """The commands of one size, in a folder of its own."""
+
+    def __init__(self, folder: Path, num_studies: int) -> None:
+        self.folder, self.num_studies, self._number = folder, num_studies, 0
+        self.store, self.checkpoint, self.drafts = folder / "0", folder / "checkpoint", folder / "drafts.jsonl"
         folder.mkdir()
-        cost_of(part("studies", source, num_studies), folder)
-    for made in (store, checkpoint, folder / "cache"):
-        shutil.rmtree(made, ignore_errors=True)
-    (folder / "g.jsonl").unlink(missing_ok=True)
-    found = {}
-    found["prepare"] = cost_of(
-        [*radwright, "prepare", str(source), "--format", "table", "--out", str(store), "--workers", "1"], folder
-    )
-    cost_of(part("checkpoint", checkpoint, reports), folder)
-    found["generate"] = cost_of(
-        [*radwright, "generate", str(checkpoint), str(store), "--out", str(folder / "g.jsonl"), "--threads", "1"],
-        folder,
-    )
-    write_drafts(reports, drafts)
-    score = [*radwright, "score", str(drafts), "--references", str(reports), "--split", "test"]
-    found["score"] = cost_of([*score, "--json", str(folder / "a.json")], folder)
-    others = ["--train", str(reports), "--constants-from", str(reports), "--json", str(folder / "b.json")]
-    found["score with baselines"] = cost_of([*score, *others], folder)
+        run(part("studies", folder / "source", num_studies), folder)
+
+    def command(self, stage: str) -> list[str]:
+        """The command of a stage; each call writes to a place of its own. What ``prepare`` writes first is kept."""
+        out = self.folder / str(self._number)
+        self._number += 1
+        radwright, reports = [sys.executable, "-m", "radwright"], str(self.store / "reports.jsonl")
+        source, to = [str(self.folder / "source"), "--format", "table"], ["--out", str(out)]
+        drafted = [str(self.checkpoint), str(self.store)]
+        score = [*radwright, "score", str(self.drafts), "--references", reports, "--split", "test", "--json", str(out)]
+        return {
+            "prepare": [*radwright, "prepare", *source, *to, "--workers", "1"],
+            "generate": [*radwright, "generate", *drafted, *to, "--threads", "1"],
+            "score": score,
+            "score with baselines": [*score, "--train", reports, "--constants-from", reports],
+        }[stage]
+
+    def make_ready(self) -> None:
+        """Make what the stages after ``prepare`` read."""
+        reports = self.store / "reports.jsonl"
+        run(part("checkpoint", self.checkpoint, reports), self.folder)
+        write_drafts(reports, self.drafts)
+
+
+def measure(folder: Path, sizes: list[int]) -> dict[int, dict[str, Cost]]:
+    """The costs of every stage at every size; of all sizes but the largest the mean of several runs."""
+    *short, large = [Job(folder / str(size), size) for size in sizes]
+    found: dict[int, dict[str, Cost]] = {size: {} for size in sizes}
+    for stage in STAGES:
+        others = ((job.num_studies, job.command(stage)) for job in itertools.cycle(short))
+        found[large.num_studies][stage], costs = take_turns(large.command(stage), others, folder)
+        for size, runs in costs.items():
+            found[size][stage] = Cost(*(statistics.fmean(values) for values in zip(*map(astuple, runs), strict=True)))
+        if stage == "prepare":
+            for job in (*short, large):
+                job.make_ready()
     return found
-
-
-def measure_all(folder: Path, sizes: list[int], again: int) -> dict[int, dict[str, Cost]]:
-    """The costs at every size; of the jobs but the largest the least of several."""
-    *short, large = sizes
-    runs: dict[int, list[dict[str, Cost]]] = {size: [] for size in sizes}
-    for size in [*short, large, *short * again]:
-        runs[size].append(measure(folder / str(size), size))
-    return {
-        size: {
-            stage: Cost(
-                *(min(getattr(run[stage], name) for run in measured) for name in ("cpu_s", "peak_mb", "own_mb"))
-            )
-            for stage in STAGES
-        }
-        for size, measured in runs.items()
-    }
 
 
 def compare(costs: dict[int, dict[str, Cost]]) -> list[dict[str, Any]]:
@@ -223,7 +265,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs=2, default=[1000, 10000], help="studies of the two jobs")
     parser.add_argument("--start", type=int, default=50, help="studies of the job that tells what starting costs")
-    parser.add_argument("--again", type=int, default=2, help="further runs of the short jobs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -238,7 +279,7 @@ def main() -> None:
         sizes = sorted({arguments.start, *arguments.sizes})
         if len(sizes) < 3:
             raise SystemExit("--sizes and --start: give three different numbers of studies")
-        rows = compare(measure_all(Path(folder), sizes, arguments.again))
+        rows = compare(measure(Path(folder), sizes))
     where = machine()
     if arguments.json:
         print(json.dumps({"sizes": arguments.sizes, "stages": rows, "machine": where}))

@@ -41,7 +41,7 @@ def test_images_and_loading() -> None:
 
 @pytest.mark.slow
 def test_linear_cost() -> None:
-    found = json.loads(run("linear.py", "--sizes", "16", "24", "--start", "8", "--again", "0", "--json"))
+    found = json.loads(run("linear.py", "--sizes", "16", "24", "--start", "8", "--json"))
     check_machine(found)
     assert found["sizes"] == [16, 24]
     assert [row["stage"] for row in found["stages"]] == ["prepare", "generate", "score", "score with baselines"]
