@@ -47,6 +47,8 @@ BENCHMARKS = (
     Benchmark("training", "CPU-seconds and memory of a training step?", ("training_step.py", "--json"), 1),
     Benchmark("floors", "Where does the time go, and how far from the floor?", ("floors.py", "--out", FOLDER), 6),
     Benchmark("engines", "What do ONNX Runtime, int8 and torch.compile bring?", ("engines.py",), 12),
+    Benchmark("data", "How fast do image files become batches, beside their codec?", ("data.py",), 4),
+    Benchmark("linear", "Does a study cost the same in a job ten times as large?", ("linear.py",), 9),
     Benchmark("search", "What does the decoding loop cost per step?", ("decoding_overhead.py",), 1),
     Benchmark("phantom", "How fast are synthetic studies made?", ("phantom.py", "--json"), 1),
     Benchmark("metrics", "How fast are reports scored?", ("metrics.py",), 3),

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from radwright.evaluation.baselines import choose_constants
-from radwright.evaluation.bootstrap import draw_counts, paired_differences, score_with_intervals
+from radwright.evaluation.bootstrap import Resamples, paired_differences, score_with_intervals
 from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS
 from radwright.evaluation.significance import randomisation_p_values
 from radwright.metrics.base import FloatArray, Metric
@@ -105,7 +105,7 @@ def measure_statistics(systems: Sequence[list[str]], references: list[str], roun
     own, theirs = ([metric.rows(drafts, targets) for metric in metrics] for drafts in systems)
     print(f"{len(references)} studies, {max(used, NUM_COLUMNS)} columns")
     counts, _ = measure(
-        "1,000 resamples: drawing", lambda: draw_counts(len(own[0]), num_resamples=1000, seed=0), rounds
+        "1,000 resamples: drawing", lambda: Resamples.draw(len(own[0]), num_resamples=1000, seed=0), rounds
     )
     measure(
         "1,000 resamples: intervals of one system",

@@ -188,6 +188,18 @@ def test_a_torn_line_counts_as_not_written(tmp_path: Path) -> None:
     assert [row["number"] for row in files.read_lines(path)] == [0, 1, 2, 4]
 
 
+@pytest.mark.parametrize("torn", [0, 1, 2**16 - 1, 2**16, 2**16 + 1, 3 * 2**16])
+@pytest.mark.parametrize("whole", [b"", b"1\n", b'"' + b"x" * 2**17 + b'"\n2\n'])
+def test_a_torn_line_of_any_length_is_cut_and_nothing_else(whole: bytes, torn: int, tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(whole + b"{" * torn)
+    values = files.read_lines(path)
+    assert len(values) == whole.count(b"\n")
+    files.drop_torn_line(path)
+    assert path.read_bytes() == whole
+    assert files.read_lines(path) == values
+
+
 def test_a_study_without_images_in_the_row(tmp_path: Path, picture_bytes: Any) -> None:
     store = write_store(tmp_path / "s", [Study("a", (), "", "train")])
     assert store[0].views == ()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from radwright.cli.main import main
-from radwright.evaluation.bootstrap import draw_counts
+from radwright.evaluation.bootstrap import Resamples
 from radwright.evaluation.class_table import class_table
 from radwright.evaluation.page import Page, render_page
 from radwright.evaluation.reports import read_reports
@@ -72,15 +72,15 @@ def test_normal_references_are_no_reason_for_an_alarm() -> None:
 def test_intervals_of_classes_are_those_of_the_texts_scored_anew() -> None:
     metric = ClinicalF1()
     rows = metric.rows(list(DRAFTS.values()), [[text] for text in REFERENCES.values()])
-    counts = draw_counts(len(rows), num_resamples=30, seed=3)
+    resamples = Resamples.draw(len(rows), num_resamples=30, seed=3)
     place = CHEXPERT.index("Cardiomegaly")
     values = []
-    for row in counts.astype(int):
+    for row in resamples.counts_Rn:
         drafts = [text for text, times in zip(DRAFTS.values(), row, strict=True) for _ in range(times)]
         references = [[text] for text, times in zip(REFERENCES.values(), row, strict=True) for _ in range(times)]
         right, fabricated, missed = metric.rows(drafts, references).sum(axis=0)[3 * place : 3 * place + 3]
         values.append(2 * right / max(1, 2 * right + fabricated + missed))
-    found = class_table(rows, counts)[place].open_negative.f1
+    found = class_table(rows, resamples)[place].open_negative.f1
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(values, (2.5, 97.5))))
 
 

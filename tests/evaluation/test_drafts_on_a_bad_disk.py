@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,25 @@ class Drafter:
                 yield Skipped("s3", "has no image")
             else:
                 yield Report(study.study_id, f"Report of {study.study_id}.", -1.0, 0.5, 4, True)
+
+
+def test_drafts_are_never_all_in_memory(tmp_path: Path) -> None:
+    class Verbose:
+        def draft(self, studies: Iterable[Study]) -> Iterator[Report | Skipped]:
+            for study in studies:
+                yield Report(study.study_id, f"{study.study_id} " * 4000, -1.0, 0.5, 4, study.study_id != "s7")
+
+    studies = (Study(f"s{number}", ()) for number in range(400))
+    tracemalloc.start()
+    try:
+        summary = draft_to_file(Verbose(), studies, tmp_path / "drafts.jsonl", identity={"weights": "a"})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (summary.num_reports, summary.num_unfinished) == (400, 1)
+    size = (tmp_path / "drafts.jsonl").stat().st_size
+    assert size > 7_000_000
+    assert peak < size / 10
 
 
 def outcome_of(folder: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from radwright import errors
 from radwright.cli.main import main
 from radwright.errors import ConfigError, ScoringError
 from radwright.evaluation.baselines import choose_constants, random_reports
-from radwright.evaluation.bootstrap import draw_counts, score_with_intervals
+from radwright.evaluation.bootstrap import Resamples, draw_counts, score_with_intervals
 from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS
 from radwright.evaluation.score import Evaluation, score
 from radwright.metrics.bleu import Bleu
@@ -250,6 +250,17 @@ def test_resamples_are_drawn_with_replacement() -> None:
     assert (counts == draw_counts(50, num_resamples=300, seed=0)).all()
 
 
+@pytest.mark.parametrize("num_studies", [1, 50, 3001])
+def test_resamples_kept_small_are_those_of_the_whole_matrix(num_studies: int) -> None:
+    """In one go, as numpy draws them, against part by part; 3,001 studies need two parts."""
+    shares = np.full(num_studies, 1 / num_studies)
+    whole_Rn = np.random.default_rng(5).multinomial(num_studies, shares, size=300)
+    resamples = Resamples.draw(num_studies, num_resamples=300, seed=5)
+    assert np.array_equal(resamples.counts_Rn, whole_Rn)
+    rows_nS = np.random.default_rng(0).integers(0, 100, (num_studies, 7)).astype(np.float64)
+    assert np.array_equal(resamples.sums(rows_nS), whole_Rn @ rows_nS)
+
+
 def test_intervals_cover_the_mean_as_often_as_they_say() -> None:
     class Mean:
         names = ("mean",)
@@ -267,7 +278,7 @@ def test_intervals_cover_the_mean_as_often_as_they_say() -> None:
     inside = 0
     for trial in range(200):
         rows = np.stack([random.normal(3, 1, size=80), np.ones(80)], axis=1)
-        interval = score_with_intervals(Mean(), rows, draw_counts(80, num_resamples=300, seed=trial))["mean"]
+        interval = score_with_intervals(Mean(), rows, Resamples.draw(80, num_resamples=300, seed=trial))["mean"]
         inside += interval.low <= 3 <= interval.high
     assert 0.88 <= inside / 200 <= 0.99
 

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from radwright.data.phantom import PhantomConfig, generate_study
 from radwright.errors import ConfigError, ImageError
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import decode, png_bytes, probe
-from radwright.imaging.pixels import fit, image_pixels
+from radwright.imaging.pixels import DRAFT_MARGIN, fit, image_pixels, resize
 from radwright.imaging.positions import view_position
 from radwright.imaging.tensor import image_tensor
 
@@ -73,6 +74,13 @@ def test_more_than_eight_bits_stay_more(encode: Any) -> None:
     large = np.kron(ramp, np.ones((4, 4), np.uint16))
     # Two of 65535 at the edges, where the filter is cut off; eight bits would be off by 128.
     assert np.abs(image_pixels(encode(large), CONFIG, name="x").astype(int) - ramp).max() <= 2
+
+
+def test_sixteen_bits_are_resized_as_floats_to_the_bit() -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (301, 257), dtype=np.uint16)
+    deep[0, :2] = 0, 65535
+    floats = Image.fromarray(deep.astype(np.float32)).resize((64, 80), Image.Resampling.BILINEAR)
+    assert np.array_equal(resize(deep, (64, 80)), np.rint(np.asarray(floats)).astype(np.uint16))
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
@@ -132,6 +140,34 @@ def test_jpeg_shortcut_shows_what_a_full_decode_shows(encode: Any) -> None:
     assert short.shape[0] < 1600
     assert short.shape[0] >= 128
     assert np.abs(image_pixels(data, CONFIG, name="x")[:, 8:56] - fitted).max() <= 3
+
+
+@pytest.fixture(scope="module")
+def radiograph() -> Any:
+    """A phantom's frontal view at 1024 pixels, with the fine noise of a detector."""
+    view = generate_study(PhantomConfig(size_px=1024), "val", 3).images["frontal"]
+    noise = np.random.default_rng(0).normal(0, 2, view.shape)
+    return np.rint((view + noise).clip(0, 255)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("size_px", "scale"), [(64, 8), (112, 4), (128, 4), (200, 2), (256, 2), (400, 1)])
+@pytest.mark.parametrize("quality", [75, 95])
+def test_a_radiograph_decoded_small_is_the_whole_one_made_small(
+    size_px: int, scale: int, quality: int, radiograph: Any, encode: Any
+) -> None:
+    """Gray levels of 8 bits against a full decode and the same resize; equal where nothing is decoded small."""
+    data = encode(radiograph, "JPEG", quality=quality)
+    known = probe(data, name="x", max_pixels=10**8)
+    small = decode(known, at_least=(DRAFT_MARGIN * size_px, DRAFT_MARGIN * size_px))
+    assert small.shape == (1024 // scale, 1024 // scale)
+    ours = image_pixels(data, ImageConfig(size_px=size_px), name="x")
+    apart = np.abs(ours.astype(int) - resize(decode(known), (size_px, size_px)))
+    assert np.array_equal(ours, image_pixels(data, ImageConfig(size_px=size_px), name="x"))
+    assert apart.mean() < 0.6
+    assert np.percentile(apart, 99.9) <= 6
+    assert apart.max() <= 12
+    if scale == 1:
+        assert not apart.any()
 
 
 def test_a_large_jpeg_takes_less_than_its_full_decode(encode: Any) -> None:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from radwright.errors import OutputError, StoreError
 
@@ -102,7 +102,7 @@ class AtomicFile:
         with output_errors(path):
             self._stream = self._temporary.open("wb")
 
-    def write(self, chunk: bytes) -> int:
+    def write(self, chunk: bytes | memoryview) -> int:
         """Append bytes."""
         with output_errors(self.path):
             return self._stream.write(chunk)
@@ -181,16 +181,26 @@ def read_lines(path: Path) -> list[Any]:
     Raises:
         StoreError: a line before the last is no JSON.
     """
+    return [value for _, value in each_line(path)]
+
+
+def each_line(path: Path) -> Iterator[tuple[bytes, Any]]:
+    """The lines of such a file with their values, one after the other; none where there is no file.
+
+    Raises:
+        StoreError: a line before the last is no JSON.
+    """
     if not path.exists():
-        return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    values = []
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            values.append(json.loads(line))
-        except ValueError as error:
-            raise StoreError(f"{path}:{number}: is damaged; delete the folder and prepare it again") from error
-    return values
+        return
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise StoreError(f"{path}:{number}: is damaged; delete the folder and prepare it again") from error
+            yield line, value
 
 
 def drop_torn_line(path: Path) -> None:
@@ -198,11 +208,23 @@ def drop_torn_line(path: Path) -> None:
     if not path.exists():
         return
     with output_errors(path), path.open("r+b") as stream:
-        content = stream.read()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
+        size = stream.seek(0, os.SEEK_END)
+        whole = _end_of_whole_lines(stream, size)
+        if whole != size:
             stream.truncate(whole)
             os.fsync(stream.fileno())
+
+
+def _end_of_whole_lines(stream: IO[bytes], size: int, block: int = 2**16) -> int:
+    """Where the last whole line of ``size`` bytes ends, sought from the end backwards; 0 where there is none."""
+    end = size
+    while end:
+        start = max(0, end - block)
+        stream.seek(start)
+        if (place := stream.read(end - start).rfind(b"\n")) >= 0:
+            return start + place + 1
+        end = start
+    return 0
 
 
 @contextlib.contextmanager

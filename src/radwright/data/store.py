@@ -405,11 +405,12 @@ class _HashedStream:
         self.num_bytes = 0
 
     def write(self, chunk: Any) -> int:
-        content = bytes(chunk)
+        # Arrow hands over whole columns: a copy would be one more batch in memory.
+        content = memoryview(chunk).cast("B")
         self.file.write(content)
         self.sha256.update(content)
-        self.num_bytes += len(content)
-        return len(content)
+        self.num_bytes += content.nbytes
+        return content.nbytes
 
     def tell(self) -> int:
         return self.num_bytes

@@ -9,8 +9,8 @@ from typing import Any
 from radwright.data import files
 from radwright.data.store import SHARDS, Shard, ShardFile, check_size
 
-BATCH_BYTES = 16 * 2**20
-"""A record batch is written when it holds this many bytes: what writing needs in memory."""
+BATCH_BYTES = 4 * 2**20
+"""A record batch is written when it holds this many bytes; writing needs some four times that in memory."""
 SHARD_BYTES = 256 * 2**20
 SHARD_STUDIES = 4096
 """A shard ends at whichever of the two comes first: what a kill can cost, and what a checksum covers."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from radwright.evaluation.bootstrap import PERCENTILES, Interval
+from radwright.evaluation.bootstrap import PERCENTILES, Interval, Resamples
 from radwright.findings.ontology import CHEXPERT
 from radwright.metrics.base import FloatArray
 from radwright.metrics.clinical import POLICIES, class_counts, class_scores
@@ -98,16 +98,16 @@ def count_asserting(rows: FloatArray) -> Asserting:
     return Asserting(len(rows), int(drafts), int(references))
 
 
-def class_table(rows: FloatArray, counts: FloatArray) -> tuple[ClassScores, ...]:
+def class_table(rows: FloatArray, resamples: Resamples) -> tuple[ClassScores, ...]:
     """Every observation with its scores and their intervals.
 
     Args:
         rows: (n, 89) rows of ``ClinicalF1``.
-        counts: (num_resamples, n) from ``draw_counts``.
+        resamples: of the n studies.
     """
     sums = rows.sum(axis=0)
     values = class_scores(sums)
-    low, high = np.percentile(class_scores(counts @ rows), PERCENTILES, axis=0)
+    low, high = np.percentile(class_scores(resamples.sums(rows)), PERCENTILES, axis=0)
     totals = class_counts(sums)
 
     def scores(policy: int, place: int) -> PolicyScores:

@@ -8,7 +8,7 @@ from typing import Any
 
 from radwright.errors import ScoringError
 from radwright.evaluation.baselines import Drafts
-from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences
+from radwright.evaluation.bootstrap import Interval, Resamples, paired_differences
 from radwright.evaluation.conventions import find_convention, short_hash
 from radwright.evaluation.learned.supply import WITHOUT_WEIGHTS
 from radwright.evaluation.reports import name_some
@@ -196,14 +196,14 @@ def compare(
         reasons = "; ".join(unavailable.values()) or "none was named"
         raise ScoringError(f"no metric to compare by: {reasons}")
     rows, other_rows = ([texts.rows(metric, drafts) for metric in found] for drafts in (texts.drafts, others))
-    counts = draw_counts(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
+    resamples = Resamples.draw(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
     p_values = randomisation_p_values(found, rows, other_rows, num_permutations=num_permutations, seed=seed)
     if metrics is None:
         p_values = {name: p_values[name] for name in COMPARED if name in p_values}
     adjusted = holm(p_values)
     scores: dict[str, ScoreComparison] = {}
     for metric, own, theirs in zip(found, rows, other_rows, strict=True):
-        differences = paired_differences(metric, theirs, own, counts)
+        differences = paired_differences(metric, theirs, own, resamples)
         values = zip(metric.scores(own.sum(axis=0)), metric.scores(theirs.sum(axis=0)), strict=True)
         for name, (a, b), higher in zip(metric.names, values, metric.higher_is_better, strict=True):
             if name not in adjusted:

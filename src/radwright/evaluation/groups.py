@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radwright.evaluation.bootstrap import Interval, draw_counts, score_with_intervals
+from radwright.evaluation.bootstrap import Interval, Resamples, score_with_intervals
 from radwright.metrics.base import FloatArray, Metric
 
 Members = Mapping[str, Mapping[str, Collection[str]]]
@@ -57,9 +57,9 @@ def score_groups(
             chosen = sorted(places[study_id] for study_id in ids if study_id in places)
             found: dict[str, Interval] = {}
             if len(chosen) > 1:
-                counts = draw_counts(len(chosen), num_resamples=num_resamples, seed=seed)
+                resamples = Resamples.draw(len(chosen), num_resamples=num_resamples, seed=seed)
                 for metric, statistics in zip(metrics, rows, strict=True):
-                    found |= score_with_intervals(metric, statistics[chosen], counts)
+                    found |= score_with_intervals(metric, statistics[chosen], resamples)
             if chosen:
                 scored[fact][name] = GroupScores(len(chosen), found)
     return scored

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from radwright.data.files import drop_torn_line, json_line, output_errors, read_lines, write_lines
+from radwright.data.files import atomic_file, drop_torn_line, each_line, json_line, output_errors, write_lines
 from radwright.errors import OutputError
 from radwright.types import Report, Skipped, Study
 
@@ -104,14 +105,31 @@ def draft_to_file(
                 _write(partial, stream, {**report_row(outcome), **(facts or {})})
             on_progress(outcome)
     num_resumed = len(done)
-    rows = [row for row in read_lines(partial) if "study_id" in row]
     _write_skipped(out, skipped)
-    if rows:
-        write_lines(out, rows)
+    num_reports, num_unfinished = _publish(partial, out)
     with output_errors(out):
         partial.unlink()
-    unfinished = sum(not row["finished"] for row in rows)
-    return DraftingSummary(len(rows), num_resumed, unfinished, seconds, tuple(skipped))
+    return DraftingSummary(num_reports, num_resumed, num_unfinished, seconds, tuple(skipped))
+
+
+def _publish(partial: Path, out: Path) -> tuple[int, int]:
+    """Copy the drafts of a finished job to ``out``, where there are any; their number, and of them the unfinished."""
+    num_reports = num_unfinished = 0
+    rows = _drafted(partial)
+    first = next(rows, None)
+    if first is None:
+        return 0, 0
+    with atomic_file(out) as file:
+        for line, row in itertools.chain([first], rows):
+            file.write(line)
+            num_reports += 1
+            num_unfinished += not row["finished"]
+    return num_reports, num_unfinished
+
+
+def _drafted(partial: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The lines of a partial file after its first, which says whose it is."""
+    return itertools.islice(each_line(partial), 1, None)
 
 
 def _write(path: Path, stream: Any, row: Mapping[str, Any]) -> None:
@@ -132,17 +150,21 @@ def _write_skipped(out: Path, skipped: Iterable[Skipped]) -> None:
 
 def _is_copy(out: Path, partial: Path) -> bool:
     """Whether ``out`` is what a job had just made of ``partial`` when a kill kept it from removing that."""
-    rows = read_lines(partial)[1:]
-    return bool(rows) and out.is_file() and out.read_bytes() == b"".join(map(json_line, rows))
+    if not out.is_file():
+        return False
+    with out.open("rb") as copied:
+        pairs = itertools.zip_longest(copied, (line for line, _ in _drafted(partial)))
+        first = next(pairs, (None, None))
+        return first[0] is not None and first[0] == first[1] and all(own == other for own, other in pairs)
 
 
 def _resume(partial: Path, identity: Mapping[str, Any]) -> set[str]:
     """Ids already drafted; a torn last line is cut off."""
     drop_torn_line(partial)
-    rows = read_lines(partial)
-    if rows and rows[0].get("identity") != identity:
+    begun = next(each_line(partial), None)
+    if begun is not None and begun[1].get("identity") != identity:
         raise OutputError(
             f"{partial}: is from an interrupted job with another checkpoint, input or setting; "
             "finish that job with its own command, or remove the file"
         )
-    return {row["study_id"] for row in rows[1:]}
+    return {row["study_id"] for _, row in _drafted(partial)}

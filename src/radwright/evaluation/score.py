@@ -11,7 +11,7 @@ import numpy as np
 from radwright import __version__
 from radwright.errors import MissingExtraError, ScoringError
 from radwright.evaluation.baselines import Baseline, Drafts, choose_constants, constant_baseline, random_reports
-from radwright.evaluation.bootstrap import Interval, draw_counts, paired_differences, score_with_intervals
+from radwright.evaluation.bootstrap import Interval, Resamples, paired_differences, score_with_intervals
 from radwright.evaluation.chosen import user_cache_folder
 from radwright.evaluation.class_table import Asserting, ClassScores, class_table, count_asserting
 from radwright.evaluation.conventions import Convention, find_convention, short_hash
@@ -164,7 +164,7 @@ def score(
     )
     weighted, lacking = find_weighted_metrics(weights)
     found, unavailable = found + weighted, unavailable | lacking
-    counts = draw_counts(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
+    resamples = Resamples.draw(len(texts.study_ids), num_resamples=num_resamples, seed=seed)
     rows = [texts.rows(metric, texts.drafts) for metric in found]
     evaluated = set(texts.study_ids)
     others = {name: _without(source, evaluated) for name, source in (("train", train), ("constants", constants_from))}
@@ -173,7 +173,7 @@ def score(
     trivial += [Baseline(name, drafts) for name, drafts in further.items()]
     others_drafts = _others_drafts(against or {}, texts, rules, {baseline.name for baseline in trivial})
     notes += count_unscored(found, rows)
-    scored, differences = _compare(found, rows, texts, counts, trivial, others_drafts)
+    scored, differences = _compare(found, rows, texts, resamples, trivial, others_drafts)
     diversity = measure_diversity(
         texts.drafts.prepared,
         texts.references.prepared,
@@ -194,7 +194,7 @@ def score(
     return Evaluation(
         study_ids=texts.study_ids,
         signature=make_signature(rules, vocabulary, texts, found, num_resamples, seed),
-        metrics=_intervals(found, rows, counts),
+        metrics=_intervals(found, rows, resamples),
         baselines=scored,
         differences=differences,
         diversity=diversity,
@@ -203,7 +203,7 @@ def score(
         without_reference=texts.without_reference,
         study_rows=_study_rows(found, rows, texts),
         notes=tuple(notes),
-        classes=() if clinical is None else class_table(clinical, counts),
+        classes=() if clinical is None else class_table(clinical, resamples),
         asserting=asserting,
         groups=score_groups(groups or {}, found, rows, texts.study_ids, num_resamples=num_resamples, seed=seed),
         lower_is_better=tuple(
@@ -306,7 +306,7 @@ def _compare(
     metrics: Sequence[Metric],
     rows: Sequence[FloatArray],
     texts: Texts,
-    counts: FloatArray,
+    resamples: Resamples,
     baselines: Sequence[Baseline],
     others: Mapping[str, Drafts],
 ) -> tuple[dict[str, BaselineScores], dict[str, dict[str, Interval]]]:
@@ -318,20 +318,20 @@ def _compare(
     for name, other in drafts.items():
         other_rows = [texts.rows(metric, other) for metric in metrics]
         if name in reports:
-            scored[name] = BaselineScores(_intervals(metrics, other_rows, counts), reports[name])
+            scored[name] = BaselineScores(_intervals(metrics, other_rows, resamples), reports[name])
         differences[name] = {
             score: interval
             for metric, own, theirs in zip(metrics, rows, other_rows, strict=True)
-            for score, interval in paired_differences(metric, own, theirs, counts).items()
+            for score, interval in paired_differences(metric, own, theirs, resamples).items()
         }
     return scored, differences
 
 
-def _intervals(metrics: Sequence[Metric], rows: Sequence[FloatArray], counts: FloatArray) -> dict[str, Interval]:
+def _intervals(metrics: Sequence[Metric], rows: Sequence[FloatArray], resamples: Resamples) -> dict[str, Interval]:
     return {
         name: interval
         for metric, statistics in zip(metrics, rows, strict=True)
-        for name, interval in score_with_intervals(metric, statistics, counts).items()
+        for name, interval in score_with_intervals(metric, statistics, resamples).items()
     }
 
 

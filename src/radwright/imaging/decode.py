@@ -41,6 +41,8 @@ _OTHER_KINDS = {
     b"<": "HTML or XML text",
 }
 _ORIENTATION_TAG = 0x0112
+_EXIF, _HEADERS_BYTES = b"Exif", 65536
+"""Where there is EXIF this word is among the first bytes, or (PNG) there is a chunk of its own for it."""
 # EXIF orientation -> (counter-clockwise quarter turns, then mirrored left to right).
 _UPRIGHT = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 _PNG_GRAY, _PNG_CHANNELS = 0, {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -80,11 +82,11 @@ def probe(data: bytes, *, name: str, max_pixels: int) -> Encoded:
     if not data:
         raise ImageError(f"{name}: is empty (0 bytes)")
     if data.startswith(PNG_SIGNATURE):
-        size = _probe_png(data, name)
-        return _encoded("PNG", size, data, name, max_pixels)
+        size, may_be_turned = _probe_png(data, name)
+        return _encoded("PNG", size, data, name, max_pixels, may_be_turned)
     if data.startswith(b"\xff\xd8\xff"):
         size = _probe_jpeg(data, name)
-        return _encoded("JPEG", size, data, name, max_pixels)
+        return _encoded("JPEG", size, data, name, max_pixels, _EXIF in data[:_HEADERS_BYTES])
     if is_dicom(data):
         from radwright.imaging import dicom
 
@@ -178,9 +180,11 @@ def png_bytes(pixels: Pixels) -> bytes:
     return stream.getvalue()
 
 
-def _encoded(kind: Kind, size: tuple[int, int], data: bytes, name: str, max_pixels: int) -> Encoded:
+def _encoded(
+    kind: Kind, size: tuple[int, int], data: bytes, name: str, max_pixels: int, may_be_turned: bool
+) -> Encoded:
     _hold_limit(*size, name, max_pixels)
-    orientation = _orientation(data, kind)
+    orientation = _orientation(data, kind) if may_be_turned else 1
     width, height = (size[1], size[0]) if orientation >= 5 else size
     return Encoded(kind, width, height, orientation, name, data)
 
@@ -194,8 +198,6 @@ def _hold_limit(width: int, height: int, name: str, max_pixels: int) -> None:
 
 def _orientation(data: bytes, kind: Kind) -> int:
     """The EXIF orientation; 1 where there is none or it makes no sense."""
-    if b"Exif" not in data[:65536] and b"eXIf" not in data:
-        return 1
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             value = image.getexif().get(_ORIENTATION_TAG, 1)
@@ -204,9 +206,10 @@ def _orientation(data: bytes, kind: Kind) -> int:
     return value if isinstance(value, int) and value in _UPRIGHT else 1
 
 
-def _probe_png(data: bytes, name: str) -> tuple[int, int]:
-    """Walk a PNG's chunks, verifying each checksum; (width, height)."""
+def _probe_png(data: bytes, name: str) -> tuple[tuple[int, int], bool]:
+    """Walk a PNG's chunks, verifying each checksum; (width, height), and whether it may hold EXIF."""
     size: tuple[int, int] | None = None
+    may_be_turned = _EXIF in data[:_HEADERS_BYTES]
     view = memoryview(data)
     at = len(PNG_SIGNATURE)
     while at + 12 <= len(data):
@@ -223,10 +226,12 @@ def _probe_png(data: bytes, name: str) -> tuple[int, int]:
                     f"{name}: is a 16-bit PNG with {_PNG_CHANNELS.get(colour, '?')} channels; save it as 16-bit gray"
                 )
             size = (width, height)
+        elif kind == b"eXIf":
+            may_be_turned = True
         elif kind == b"acTL":
             raise ImageError(f"{name}: is an animated PNG; one image per file is expected")
         elif kind == b"IEND" and size is not None:
-            return size
+            return size, may_be_turned
         at = end
     raise DamagedImageError(f"{name}: is truncated (a PNG that does not reach its end)")
 
@@ -269,7 +274,9 @@ def _probe_jpeg(data: bytes, name: str) -> tuple[int, int]:
             depth, height, width = struct.unpack_from(">BHH", data, at + 4)
             if depth != 8 or marker in {0xC3, 0xC7, 0xCB, 0xCF}:
                 raise ImageError(f"{name}: is a lossless or {depth}-bit JPEG; save it as 16-bit PNG or as DICOM")
-            if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+            # From the end backwards: a search for the last scan would go through the whole file.
+            end_marker = data.rfind(b"\xff\xd9")
+            if end_marker < 0 or data.find(b"\xff\xda", end_marker) >= 0:
                 raise DamagedImageError(f"{name}: is truncated (a JPEG that does not reach its end)")
             return width, height
         at += 2 + length
@@ -278,9 +285,12 @@ def _probe_jpeg(data: bytes, name: str) -> tuple[int, int]:
 
 def _gray(image: Image.Image) -> Pixels:
     """Load the pixels as gray uint8, or uint16 where the file is deeper."""
-    if image.mode in {"I;16", "I;16B", "I;16L", "I"}:
-        deep = np.asarray(image)
-        return np.asarray(deep.clip(0, 65535), dtype=np.uint16)
+    if image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)
+    if image.mode in {"I;16", "I;16B", "I;16L"}:
+        return np.asarray(image, dtype=np.uint16)
+    if image.mode == "I":
+        return np.asarray(np.asarray(image).clip(0, 65535), dtype=np.uint16)
     if image.mode == "CMYK":
         return np.asarray(image.convert("RGB").convert("L"))
     if "A" in image.mode or "transparency" in image.info:

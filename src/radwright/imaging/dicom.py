@@ -19,6 +19,7 @@ from radwright.errors import DamagedImageError, ImageError, RadwrightError, requ
 from radwright.imaging.decode import Pixels
 from radwright.imaging.dicom_tags import DicomHeader, header_of, number_of, pixel_aspect, texts_of
 from radwright.imaging.dicom_window import Shown, modality_of, shown_of
+from radwright.imaging.levels import Levels
 from radwright.imaging.modality import ModalityValues
 
 # What pydicom finds odd in a header is either met here or does not matter; a job over many files would drown in it.
@@ -92,7 +93,7 @@ def decode_dicom(data: bytes, *, name: str) -> Pixels:
     if view.inverted:
         shown = np.iinfo(shown.dtype).max - shown
     shown[view.padding] = 0
-    return shown
+    return view.levels.paint(shown)
 
 
 def modality_values(data: bytes, *, name: str) -> ModalityValues:
@@ -122,7 +123,8 @@ def modality_values(data: bytes, *, name: str) -> ModalityValues:
     counted = np.rint((steps - low) / size)
     pixels: Pixels = counted.astype(np.uint8) if high - low <= 255 else counted.astype(np.uint16)
     slope = view.slope * sign
-    return ModalityValues(pixels, slope * size, slope * low + view.intercept, view.shown.window)
+    painted: Pixels = view.levels.paint(pixels)
+    return ModalityValues(painted, slope * size, slope * low + view.intercept, view.shown.window)
 
 
 def read_dicom_header(stream: IO[bytes], *, name: str) -> DicomHeader:
@@ -273,8 +275,12 @@ def _ends(dataset: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """An image on its way: values are ``steps * slope + intercept``, and padding is where there is no image."""
+    """An image on its way: values are ``steps * slope + intercept``, and padding is where there is no image.
 
+    All are per stored value that occurs; ``levels`` paints the image.
+    """
+
+    levels: Levels
     steps: npt.NDArray[Any]
     slope: float
     intercept: float
@@ -285,7 +291,8 @@ class _View:
 
 def _view(data: bytes, name: str) -> _View:
     dataset = _read(io.BytesIO(data), name, pixels=True)
-    stored = _stored_values(dataset, name)
+    levels = Levels.of(_stored_values(dataset, name))
+    stored = levels.values
     inverted = str(dataset.PhotometricInterpretation).strip().upper() == "MONOCHROME1"
     try:
         padding = _padding(dataset, stored)
@@ -298,7 +305,7 @@ def _view(data: bytes, name: str) -> _View:
         raise
     except Exception as error:  # malformed tags raise anything in pydicom
         raise ImageError(f"{name}: its window or lookup table cannot be applied: {error}") from error
-    return _View(steps, slope, intercept, shown, padding, inverted)
+    return _View(levels, steps, slope, intercept, shown, padding, inverted)
 
 
 def _padding(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

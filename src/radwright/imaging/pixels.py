@@ -77,7 +77,8 @@ def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
         return pixels
     if pixels.dtype == np.uint8:
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    floats = Image.fromarray(pixels.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    # Pillow makes the floats: an array of them would be copied into an image twice as slowly as it is resized.
+    floats = Image.fromarray(pixels).convert("F").resize(size, Image.Resampling.BILINEAR)
     return np.asarray(np.rint(np.asarray(floats)).clip(0, 65535), dtype=np.uint16)
 
 
