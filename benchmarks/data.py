@@ -193,7 +193,7 @@ def make_store(folder: Path, num_studies: int, side: int) -> PreparedStore:
     folder.mkdir()
     (folder / HEADER).write_text(json.dumps({"version": STORE_VERSION, "complete": True}) + "\n", encoding="utf-8")
     files = [encoded(Image.fromarray(eight_bits(view(side, seed))), "JPEG", quality=90) for seed in range(8)]
-    with StoreWriter(folder, []) as writer:
+    with StoreWriter(folder) as writer:
         for number in range(num_studies):
             views = [View(ImageInMemory("view.jpg", files[(2 * number + place) % 8])) for place in range(2)]
             writer.add(study_row(Study(f"s{number}", tuple(views), "", "train", {"findings": "No effusion."})))

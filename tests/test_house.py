@@ -39,7 +39,8 @@ ENTRANCES = {
     "pynetdicom": {"serving/pacs/network.py"},
     "gdcm": {"imaging/dicom.py"},
     "fhir": {"serving/out/fhir.py"},
-    "pyarrow": {"data/store.py"},
+    "pyarrow": {"data/store.py", "data/parquet.py"},
+    "fsspec": {"data/remote.py"},
     "onnx": {"inference/onnx_export.py"},
     "onnxscript": {"inference/onnx_export.py"},
     "onnxruntime": {"inference/onnx_backend.py", "inference/onnx_export.py"},
@@ -48,7 +49,7 @@ ENTRANCES = {
     "fastapi": {f"serving/http/{name}.py" for name in ("app", "common", "images", "reports", "studies", "system")},
     "uvicorn": {"serving/running.py"},
     "prometheus_client": {"serving/counters.py"},
-    "ray": set(),
+    "ray": {"scale/cluster.py"},
 }
 FORBIDDEN = {"torchvision", "timm", "litdata", "torchxrayvision", "streaming", "open_clip"}
 

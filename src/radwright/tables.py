@@ -17,6 +17,7 @@ SOURCES: Mapping[str, str] = {
     "mimic-cxr": "radwright.data.sources.mimic_cxr:MimicCxrSource",
     "covid-chestxray": "radwright.data.sources.covid_chestxray:CovidChestXraySource",
     "table": "radwright.data.sources.table:TableSource",
+    "parquet": "radwright.data.sources.parquet:ParquetSource",
     "phantom": "radwright.data.sources.phantom:PhantomSource",
 }
 METHODS: Mapping[str, str] = {

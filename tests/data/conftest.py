@@ -157,6 +157,26 @@ def covid_chestxray(folder: Path) -> Miniature:
     return Miniature(folder, prepared={"keep_without_report": True})
 
 
+def parquet(folder: Path) -> Miniature:
+    """Two files in row groups of two: one image, or a list of structs as others write them; numbers for ids."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for part in range(2):
+        rows = [
+            {
+                "study_id": 100 + number,
+                "subject": f"p{number}",
+                "images": [
+                    {"bytes": picture(10 * number + view), "path": f"a/{view}.png"} for view in range(1 + number % 2)
+                ],
+                "view": ["PA", "LATERAL"][: 1 + number % 2],
+                "report": f"FINDINGS: {FINDINGS[number]} IMPRESSION: As above.",
+            }
+            for number in range(3 * part, 3 * part + 3)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"{part}.parquet", row_group_size=2)
+    return Miniature(folder, {"columns": {"patient_id": "subject"}})
+
+
 def phantom(folder: Path) -> Miniature:
     return Miniature(Path("default"), limit=6)
 
@@ -167,6 +187,7 @@ BUILDERS: dict[str, Callable[[Path], Miniature]] = {
     "mimic-cxr": mimic_cxr,
     "covid-chestxray": covid_chestxray,
     "table": table,
+    "parquet": parquet,
     "phantom": phantom,
 }
 

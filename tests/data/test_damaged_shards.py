@@ -12,7 +12,7 @@ from radwright.errors import StoreError
 
 STUDIES = "size_px: 32\nnum_studies: {train: 8, tune: 2, test: 3}\n"
 DAMAGES = 500
-SHARD = "shard-00000.arrow"
+SHARD = "shard-000000000.arrow"
 
 
 def read_all(path: Path) -> None:

@@ -31,7 +31,7 @@ class Deadly(PhantomSource):
 
 
 def test_a_dead_process_of_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "SHARD_STUDIES", 2)
+    monkeypatch.setattr(writing, "SHARD_REFERENCES", 2)
     studies = tmp_path / "studies.yaml"
     studies.write_text("size_px: 32\nnum_studies: {train: 16}\n")
     config = PrepareConfig(format="test_dying_workers:Deadly", workers=2)
@@ -49,14 +49,14 @@ def test_a_dead_process_of_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert again == whole
 
 
-@pytest.mark.parametrize("error", [StoreError("shard-00000.arrow: is damaged"), MemoryError("no memory left")])
+@pytest.mark.parametrize("error", [StoreError("shard-000000000.arrow: is damaged"), MemoryError("no memory left")])
 def test_a_dead_thread_of_the_loader(error: Exception, tmp_path: Path, picture_bytes: Any) -> None:
     """The steps before it come as ever, then its error; no thread is left, and nobody waits."""
     from radwright.data.loading import BatchLoader, LoadingConfig  # torch, which the processes above do without
     from radwright.imaging.config import ImageConfig
 
     files.write_lines(tmp_path / HEADER, [{"version": STORE_VERSION, "complete": True}])
-    with StoreWriter(tmp_path, []) as writer:
+    with StoreWriter(tmp_path) as writer:
         for number in range(12):
             view = View(ImageInMemory("x", picture_bytes(number)))
             writer.add(study_row(Study(f"s{number}", (view,), "", "train", {"findings": "Clear."})))

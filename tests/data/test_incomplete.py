@@ -34,7 +34,7 @@ def tokenizer() -> WordTokenizer:
 def write_store(path: Path, studies: list[Study]) -> PreparedStore:
     path.mkdir()
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for study in studies:
             writer.add(study_row(study))
     return PreparedStore(path)

@@ -23,7 +23,7 @@ def write(path: Path, rows: list[tuple[str, str, str]], data: bytes = b"", **ter
     """A store of (study id, patient id, split)."""
     path.mkdir()
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True, "terms": terms}])
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for study_id, patient_id, split in rows:
             view = View(ImageInMemory("x", data or study_id.encode()))
             writer.add(study_row(Study(study_id, (view,), patient_id, split, {"findings": study_id})))  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, picture_bytes: Any) -> Prepa
     path = tmp_path_factory.mktemp("stores") / "s"
     path.mkdir()
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for number in range(21):
             depth = 16 if number % 5 == 0 else 8
             views = tuple(
@@ -235,7 +235,7 @@ def test_a_study_that_cannot_be_loaded_is_left_out_and_recorded(
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
     good = View(ImageInMemory("x", picture_bytes(0)))
     report = {"findings": "No effusion."}
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for study in (
             Study("good", (good,), "", "train", report),
             Study("broken", (View(ImageInMemory("x", picture_bytes(0)[:-30])),), "", "train", report),

@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, picture_bytes: Any) -> Prepa
     path = tmp_path_factory.mktemp("stores") / "s"
     path.mkdir()
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for number in range(NUM_STUDIES):
             views = tuple(
                 View(ImageInMemory("x", picture_bytes(number, kind, size=(300, 300)))) for kind in ("PNG", "JPEG")

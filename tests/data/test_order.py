@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, picture_bytes: Any) -> Prepa
     path: Path = tmp_path_factory.mktemp("stores") / "s"
     path.mkdir()
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for number in range(len(WEIGHTS)):
             view = View(ImageInMemory("x", picture_bytes(number)))
             writer.add(study_row(Study(f"s{number}", (view,), "", "train", {})))

@@ -175,11 +175,11 @@ def test_a_finished_store_is_checked_not_written_again(miniature: Any, tmp_path:
     assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     with pytest.raises(StoreError, match="another target"):
         prepare(mini.path, out, PrepareConfig(format="r2gen", target="impression"))
-    shard = out / "shard-00000.arrow"
+    shard = out / "shard-000000000.arrow"
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     shard.write_bytes(damaged)
-    with pytest.raises(StoreError, match=r"shard-00000.arrow: is damaged \(its checksum"):
+    with pytest.raises(StoreError, match=r"shard-000000000.arrow: is damaged \(its checksum"):
         prepare(mini.path, out, R2GEN)
 
 
@@ -207,7 +207,7 @@ def test_full_or_read_only_disk_at_any_write(
 ) -> None:
     """Fail the n-th fsync for every n, then go on without failures: always an OutputError, always the same store."""
     mini = miniature("r2gen")
-    monkeypatch.setattr(writing, "SHARD_STUDIES", 2)
+    monkeypatch.setattr(writing, "SHARD_REFERENCES", 2)
     prepare(mini.path, tmp_path / "whole", R2GEN)
     real = os.fsync
     failures = 0
@@ -261,7 +261,7 @@ def test_killed_anywhere_the_rerun_finishes_the_identical_store(
     """A kill leaves the disk as it was after some write: stop after every n-th of them, without any cleaning up."""
     mini = miniature("mimic-cxr")
     config = PrepareConfig(format="mimic-cxr")
-    monkeypatch.setattr(writing, "SHARD_STUDIES", 2)
+    monkeypatch.setattr(writing, "SHARD_REFERENCES", 2)
     prepare(mini.path, tmp_path / "whole", config)
 
     class Killed(BaseException):
@@ -311,7 +311,7 @@ from pathlib import Path
 from radwright.data import workers, writing
 from radwright.data.prepare import PrepareConfig, prepare
 from radwright.data.sources import r2gen
-writing.SHARD_STUDIES = 2
+writing.SHARD_REFERENCES = 2
 def show(done, total, skipped):
     print(done, flush=True)
     time.sleep(0.05)
@@ -335,7 +335,7 @@ def test_a_real_kill(kill: signal.Signals, miniature: Any, tmp_path: Path, monke
     assert (tmp_path / "out" / "shards.jsonl").read_text().count("\n") == 2
     with pytest.raises(StoreError, match="not finished"):
         PreparedStore(tmp_path / "out")
-    monkeypatch.setattr(writing, "SHARD_STUDIES", 2)
+    monkeypatch.setattr(writing, "SHARD_REFERENCES", 2)
     assert prepare(mini.path, tmp_path / "out", R2GEN)["resumed_from"] == 4
     prepare(mini.path, tmp_path / "whole", R2GEN)
     assert content_of(tmp_path / "out") == content_of(tmp_path / "whole")

@@ -39,7 +39,7 @@ studies = st.builds(
 def write_store(path: Path, kept: list[Study]) -> PreparedStore:
     path.mkdir(parents=True)
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for study in kept:
             writer.add(study_row(study))
     return PreparedStore(path)
@@ -47,7 +47,7 @@ def write_store(path: Path, kept: list[Study]) -> PreparedStore:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "SHARD_STUDIES", 4)
+    monkeypatch.setattr(writing, "SHARD_REFERENCES", 4)
     monkeypatch.setattr(writing, "BATCH_BYTES", 2100)
 
 
@@ -110,20 +110,20 @@ def test_a_store_travels_to_other_processes(small_shards: None, tmp_path: Path) 
 
 def test_damage_is_named(small_shards: None, tmp_path: Path) -> None:
     ten(tmp_path / "s")
-    shard = tmp_path / "s" / "shard-00001.arrow"
+    shard = tmp_path / "s" / "shard-000000004.arrow"
     data = shard.read_bytes()
     shard.write_bytes(data[:-100])
-    with pytest.raises(StoreError, match=r"shard-00001.arrow: is damaged \(it has"):
+    with pytest.raises(StoreError, match=r"shard-000000004.arrow: is damaged \(it has"):
         PreparedStore(tmp_path / "s")
     for place in (3, 40, len(data) - 40, len(data) - 4):
         broken = bytearray(data)
         broken[place : place + 4] = b"\xff\xff\xff\x7f"
         shard.write_bytes(broken)
         store = PreparedStore(tmp_path / "s")
-        with pytest.raises(StoreError, match=r"shard-00001.arrow: is damaged"):
+        with pytest.raises(StoreError, match=r"shard-000000004.arrow: is damaged"):
             store.verify()
     shard.unlink()
-    with pytest.raises(StoreError, match=r"shard-00001.arrow: is damaged \(it is missing"):
+    with pytest.raises(StoreError, match=r"shard-000000004.arrow: is damaged \(it is missing"):
         PreparedStore(tmp_path / "s")
 
 

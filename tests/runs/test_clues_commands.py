@@ -97,7 +97,7 @@ def write_store(path: Path, images: Path, *, reports: bool = True, backwards: bo
     path.mkdir()
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
     numbers = range(23, -1, -1) if backwards else range(24)
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for number in numbers:
             view = View(ImageInMemory("x", (images / f"i{number:02}.png").read_bytes()))
             text = SAID[number % 4] if number < 23 else ""

@@ -94,7 +94,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.mkdir()
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
     config = PhantomConfig.parse(POPULATION, where="test")
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for index in range(3):
             writer.add(study_row(generate_study(config, "test", index).study()))
     return path

@@ -99,7 +99,7 @@ def test_a_folder_that_is_read_only(name: str, made: Path, tmp_path: Path, capsy
 def test_a_damaged_shard(name: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its record batches' offsets, which lie at its beginning, are lost; training says so from a loading thread."""
     shutil.copytree(made / "store", tmp_path / "store")
-    shard = tmp_path / "store" / "shard-00000.arrow"
+    shard = tmp_path / "store" / "shard-000000000.arrow"
     content = bytearray(shard.read_bytes())
     content[1200:6000] = bytes(4800)
     shard.write_bytes(content)

@@ -71,7 +71,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True, "format": "phantom"}])
     studies = [whole.study(index) for index in whole.indices("val")]
     studies[-1] = replace(studies[-1], views=studies[-1].views[:1])
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for study in studies:
             writer.add(study_row(study))
     rows = [{"study_id": each.study_id, "report": each.section("findings"), "split": "val"} for each in studies]
@@ -211,7 +211,7 @@ def test_a_condition_that_no_study_can_be_in_is_said_and_costs_nothing(
     single = tmp_path / "single"
     single.mkdir()
     files.write_lines(single / HEADER, [{"version": STORE_VERSION, "complete": True, "format": "phantom"}])
-    with StoreWriter(single, []) as writer:
+    with StoreWriter(single) as writer:
         for study in PreparedStore(store):
             writer.add(study_row(replace(study, views=study.views[:1])))
     (single / REPORTS).write_bytes((store / REPORTS).read_bytes())
@@ -306,7 +306,7 @@ def test_a_study_whose_image_is_broken_is_left_out_with_its_reason(
     broken.mkdir()
     files.write_lines(broken / HEADER, [{"version": STORE_VERSION, "complete": True, "format": "phantom"}])
     names = []
-    with StoreWriter(broken, []) as writer:
+    with StoreWriter(broken) as writer:
         for number, study in enumerate(PreparedStore(store)):
             names.append(study.study_id)
             writer.add(study_row(cut(study) if number == 2 else study))

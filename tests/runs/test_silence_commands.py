@@ -70,7 +70,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.mkdir()
     files.write_lines(path / HEADER, [{"version": STORE_VERSION, "complete": True}])
     reports = []
-    with StoreWriter(path, []) as writer:
+    with StoreWriter(path) as writer:
         for number in range(84):
             split = "val" if number < 60 else "test" if number < 80 else "train"
             image = Image.fromarray(np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import typer
 
 
 def prepare(
-    source: Path = typer.Argument(..., metavar="SOURCE", help="Folder, archive or table of the dataset."),
+    source: str = typer.Argument(..., metavar="SOURCE", help="Folder, archive or table of the dataset; some by URL."),
     format: str = typer.Option(
-        ..., "--format", metavar="F", help="r2gen, openi, mimic-cxr, covid-chestxray, table, phantom, or module:Class."
+        ...,
+        "--format",
+        metavar="F",
+        help="r2gen, openi, mimic-cxr, covid-chestxray, table, parquet, phantom, or module:Class.",
     ),
     out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder of the store; nothing is written elsewhere."),
     target: str = typer.Option("findings", help="What a report is: findings, impression or findings+impression."),
@@ -34,6 +38,10 @@ def prepare(
         False, "--keep-without-image", help="Keep studies that have a report but no image."
     ),
     licence: str | None = typer.Option(None, help="The dataset's licence, for the cards of models trained on it."),
+    engine: str = typer.Option("local", help="local: --workers processes here; ray: this machine or a Ray cluster."),
+    cluster: list[str] = typer.Option(
+        [], "--cluster", metavar="KEY=VALUE", help="For --engine ray: address, workers, cpus."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     """Turn a dataset into a prepared store; interrupted, the same command goes on where it stopped.
@@ -41,9 +49,11 @@ def prepare(
     A study that cannot be used is left out and listed with its reason in DIR/skipped.jsonl; the exit status is 0 then,
     and the summary says how many. Where no study can be used, and where patients are in two splits, it is 1.
     """
+    from radwright.cli.cluster import cluster_of
     from radwright.cli.progress import progress_bar
     from radwright.data.prepare import PrepareConfig
     from radwright.data.prepare import prepare as prepare_store
+    from radwright.data.remote import place_of
 
     values = {
         "format": format,
@@ -58,12 +68,18 @@ def prepare(
         "workers": workers or _num_cores(),
     }
     config = PrepareConfig.parse(values, where="radwright prepare")
+    place, joined, write = place_of(source), cluster_of(engine, cluster), None
+    if joined is not None:
+        from radwright.scale.preparing import prepare_on_cluster
+
+        write = partial(prepare_on_cluster, cluster=joined)
+        place = place.resolve() if isinstance(place, Path) and place.exists() else place
     with progress_bar("preparing", total=None) as bar:
 
         def show(done: int, total: int, skipped: int) -> None:
             bar.progress.update(bar.task, completed=done, total=total)
 
-        summary = prepare_store(source, out, config, on_progress=show)
+        summary = prepare_store(place, out, config, on_progress=show, write=write)
     if as_json:
         print(json.dumps({"out": str(out), **summary}))
     else:

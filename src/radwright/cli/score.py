@@ -24,7 +24,9 @@ def _explain_weights(given: list[str]) -> list[str]:
 
 
 def score(
-    predictions: Path = typer.Argument(..., help="JSONL with study_id and report, as `generate` writes it."),
+    predictions: Path = typer.Argument(
+        ..., help="JSONL with study_id and report, or Parquet, as `generate` writes it."
+    ),
     references: Path = typer.Option(..., "--references", help="JSONL with study_id and report, or annotation.json."),
     split: str | None = typer.Option(None, help="Score this split of the references."),
     train: Path | None = typer.Option(

@@ -8,9 +8,10 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO
 
+from radwright.data.remote import Place, RemoteImage, RemoteTree, filesystem, last_part
 from radwright.data.sources.tree import MAX_FILE_BYTES, ZippedImage
 from radwright.errors import SourceError, StudyError
 from radwright.imaging.config import ImageConfig
@@ -83,8 +84,8 @@ class _File:
         return self.header.study_uid if self.header else ""
 
 
-def find_studies(inputs: Sequence[Path], *, together: bool = False) -> LooseStudies:
-    """Turn files, folders and zip archives into studies, in a stable order.
+def find_studies(inputs: Sequence[Place], *, together: bool = False) -> LooseStudies:
+    """Turn files, folders (by path or URL) and zip archives into studies, in a stable order.
 
     A file is a study of one view, called by its name without the suffix. In a folder or an archive, DICOM files belong
     to one study by their StudyInstanceUID, wherever they lie; it is called by the folder that holds them and nothing
@@ -128,7 +129,9 @@ def _with_position(view: View) -> View:
         return view  # whoever loads it meets the same error, and says so
 
 
-def _studies_at(path: Path) -> list[Study]:
+def _studies_at(path: Place) -> list[Study]:
+    if isinstance(path, str):
+        return _remote_studies(path)
     if path.is_dir():
         names = (file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file())
         return _found(path, names, lambda name: ImageOnDisk(path / name), lambda name: (path / name).open("rb"))
@@ -151,8 +154,18 @@ def _studies_at(path: Path) -> list[Study]:
         raise SourceError(f"{path}: is no readable zip archive: {error}") from error
 
 
+def _remote_studies(url: str) -> list[Study]:
+    """Those of one image, or of the folder, that a URL names."""
+    system, path = filesystem(url)
+    if _has_suffix(url):
+        place = PurePosixPath(last_part(url))
+        return [_study(_stem(place), [_File(place, RemoteImage(url), _header(lambda: system.open(path), url)[1])])]
+    tree = RemoteTree(url)
+    return _found(url, tree.names(), tree.image, lambda name: system.open(f"{path.rstrip('/')}/{name}"))
+
+
 def _found(
-    root: Path, names: Iterable[str], image: Callable[[str], ImageFile], opened: Callable[[str], IO[bytes]]
+    root: Place, names: Iterable[str], image: Callable[[str], ImageFile], opened: Callable[[str], IO[bytes]]
 ) -> list[Study]:
     """The studies among the files of a folder or an archive."""
     files: list[_File] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from pydantic import Field
 
 from radwright.config import Config
 from radwright.data import files
+from radwright.data.remote import Place, last_part
 from radwright.data.reports import Target
 from radwright.data.sources.base import Source, StudyReference
 from radwright.data.splits import assign_splits, patient_of
 from radwright.data.store import HEADER, REPORTS, SHARDS, SKIPPED, STORE_VERSION, SUMMARY, PreparedStore, read_header
 from radwright.data.summary import left_out_rows, report_rows, summarise
-from radwright.data.workers import Task, run_tasks
-from radwright.data.writing import StoreWriter, finished_shards
+from radwright.data.workers import Outcome, Task, run_tasks
+from radwright.data.writing import StoreWriter, finished_shards, missing_references
 from radwright.errors import SourceError, StoreError
 from radwright.imaging.config import ImageConfig
 from radwright.tables import SOURCES, resolve
@@ -69,8 +71,43 @@ class PrepareConfig(Config):
     """Processes. The store is the same for any number."""
 
 
-def prepare(path: Path, out: Path, config: PrepareConfig, *, on_progress: Progress | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class StoreJob:
+    """What of a store is still to be written.
+
+    Attributes:
+        source: the dataset.
+        tasks: one for every reference, those already written too.
+        missing: runs of references that no shard covers yet.
+        out: the store's folder.
+        config: how.
+        on_progress: called with (references done, studies skipped), each counted from this job's start.
+    """
+
+    source: Source
+    tasks: Sequence[Task]
+    missing: Sequence[range]
+    out: Path
+    config: PrepareConfig
+    on_progress: Callable[[int, int], None]
+
+
+def prepare(
+    path: Place,
+    out: Path,
+    config: PrepareConfig,
+    *,
+    on_progress: Progress | None = None,
+    write: Callable[[StoreJob], None] | None = None,
+) -> dict[str, Any]:
     """Turn the dataset at ``path`` into a store at ``out``; finish one that an earlier run left unfinished.
+
+    Args:
+        path: the dataset; a URL as text, where its format reads them.
+        out: the store's folder.
+        config: how.
+        on_progress: told how far it is.
+        write: does the work; None: ``write_here``. Whoever does it, the store's files are the same to the byte.
 
     Returns:
         The summary, as in ``report.json``: counts per split, skipped studies by kind, duplicates, lengths. Its
@@ -82,7 +119,10 @@ def prepare(path: Path, out: Path, config: PrepareConfig, *, on_progress: Progre
         StoreError: ``out`` holds something else.
         OutputError: ``out`` is full, read-only, or being written by another process.
     """
-    source: Source = resolve(SOURCES, config.format, kind="dataset format")(path, config.options)
+    format_class = resolve(SOURCES, config.format, kind="dataset format")
+    if isinstance(path, str) and not getattr(format_class, "reads_urls", False):
+        raise SourceError(f"{path}: --format {config.format} reads folders and archives on disk only")
+    source: Source = format_class(path, config.options)
     tasks, overlap = plan(source, config, path)
     terms = dict(source.terms) if config.licence is None else {**source.terms, "licence": config.licence}
     header = {**_header(path, config, tasks), "terms": terms}
@@ -93,10 +133,49 @@ def prepare(path: Path, out: Path, config: PrepareConfig, *, on_progress: Progre
         if already:
             return already
         facts = {"patients_across_splits": overlap, "notes": _notes(source, tasks)}
-        return _write(source, tasks, facts, out, config, header, on_progress)
+        shards = finished_shards(out)
+        missing = missing_references(shards, len(tasks))
+        start = len(tasks) - sum(map(len, missing))
+        skipped = sum(len(shard.skipped) for shard in shards)
+
+        def tell(done: int, left_out: int) -> None:
+            if on_progress:
+                on_progress(start + done, len(tasks), skipped + left_out)
+
+        tell(0, 0)
+        (write or write_here)(StoreJob(source, tasks, missing, out, config, tell))
+        return {**_finish(out, config, facts, header), "resumed_from": start}
 
 
-def plan(source: Source, config: PrepareConfig, path: Path) -> tuple[list[Task], dict[str, Any]]:
+def write_here(job: StoreJob) -> None:
+    """Write what is missing of a store in this process, with ``job.config.workers`` of its own that load and check.
+
+    Raises:
+        OutputError, SourceError: see ``prepare``.
+    """
+    done = num_skipped = 0
+    for run in job.missing:
+        tasks = job.tasks[run.start : run.stop]
+        with (
+            StoreWriter(job.out, run.start) as writer,
+            closing(run_tasks(job.source, tasks, job.config)) as outcomes,
+        ):
+            for outcome in outcomes:
+                num_skipped += put(outcome, writer)
+                done += 1
+                job.on_progress(done, num_skipped)
+
+
+def put(outcome: Outcome, writer: StoreWriter) -> bool:
+    """Write the next reference's outcome; whether its study is skipped."""
+    if outcome.row is None:
+        writer.skip(outcome.study_id, outcome.kind, outcome.reason)
+        return True
+    writer.add(outcome.row)
+    return False
+
+
+def plan(source: Source, config: PrepareConfig, path: Place) -> tuple[list[Task], dict[str, Any]]:
     """Decide what happens to every study before any of them is loaded.
 
     Returns:
@@ -176,14 +255,14 @@ def _notes(source: Source, tasks: Sequence[Task]) -> list[str]:
     return notes
 
 
-def _header(path: Path, config: PrepareConfig, tasks: Sequence[Task]) -> dict[str, Any]:
+def _header(path: Place, config: PrepareConfig, tasks: Sequence[Task]) -> dict[str, Any]:
     """What makes this store this store; a run that resumes must have the same."""
     digest = hashlib.sha256()
     for task in tasks:
         digest.update(files.json_line([task.reference.study_id, task.reference.patient_id, task.split, task.refusal]))
     return {
         "version": STORE_VERSION,
-        "source": path.name,
+        "source": last_part(path),
         **{name: value for name, value in config.plain().items() if name != "workers"},
         "num_references": len(tasks),
         "references_sha256": digest.hexdigest(),
@@ -214,36 +293,11 @@ def _start(out: Path, header: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**read_summary(out), "resumed_from": found["num_references"]}
 
 
-def _write(
-    source: Source,
-    tasks: Sequence[Task],
-    facts: Mapping[str, Any],
-    out: Path,
-    config: PrepareConfig,
-    header: Mapping[str, Any],
-    on_progress: Progress | None,
-) -> dict[str, Any]:
-    shards = finished_shards(out)
-    num_skipped = sum(len(shard.skipped) for shard in shards)
-    with StoreWriter(out, shards) as writer:
-        start = writer.next_reference
-        if on_progress:
-            on_progress(start, len(tasks), num_skipped)
-        with closing(run_tasks(source, tasks[start:], config)) as outcomes:
-            for outcome in outcomes:
-                if outcome.row is not None:
-                    writer.add(outcome.row)
-                else:
-                    writer.skip(outcome.study_id, outcome.kind, outcome.reason)
-                    num_skipped += 1
-                if on_progress:
-                    on_progress(writer.next_reference, len(tasks), num_skipped)
-    return {**_finish(out, config, facts, header), "resumed_from": start}
-
-
 def _finish(out: Path, config: PrepareConfig, facts: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
     """Write what is derived from the shards, then mark the store complete."""
-    skipped = [entry for shard in finished_shards(out) for entry in shard.skipped]
+    shards = finished_shards(out)
+    files.write_lines(out / SHARDS, [shard.row() for shard in shards])  # several writers leave them in any order
+    skipped = [entry for shard in shards for entry in shard.skipped]
     names = ("study_id", "kind", "reason")
     store = PreparedStore(out, allow_incomplete=True)
     rows = [dict(zip(names, entry, strict=True)) for entry in skipped]

@@ -130,8 +130,7 @@ class PreparedStore:
             raise StoreError(
                 f"{self.path}: is not finished; run the same `radwright prepare` command again to finish it"
             )
-        self.shards = [Shard.of(row) for row in files.read_lines(self.path / SHARDS)]
-        self.shards = [shard for shard in self.shards if shard.num_studies]
+        self.shards = [shard for shard in read_shards(self.path) if shard.num_studies]
         self._ends = list(itertools.accumulate(shard.num_studies for shard in self.shards))
         self._open: dict[int, _OpenShard] = {}
         for shard in self.shards:
@@ -352,6 +351,12 @@ def read_header(path: Path) -> dict[str, Any]:
             f"{path}: has store version {header['version']}, this Radwright reads {STORE_VERSION}; prepare it again"
         )
     return header
+
+
+def read_shards(path: Path) -> list[Shard]:
+    """What ``shards.jsonl`` says, in the order of the references; the rows may stand in any order."""
+    shards = (Shard.of(row) for row in files.read_lines(path / SHARDS))
+    return sorted(shards, key=lambda shard: shard.first_reference)
 
 
 class ShardFile:

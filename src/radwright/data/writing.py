@@ -1,36 +1,43 @@
-"""Writing a prepared store shard by shard: a kill costs one shard at most, and a second run does the rest."""
+"""Writing a prepared store shard by shard: a kill costs one shard at most, and a second run does the rest.
+
+Where a shard ends depends on the references and their images alone, and its name on its first reference, so the shards
+of a store can be written in any order, by any number of processes and machines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from radwright.data import files
-from radwright.data.store import SHARDS, Shard, ShardFile, check_size
+from radwright.data.store import SHARDS, Shard, ShardFile, check_size, read_shards
 
 BATCH_BYTES = 4 * 2**20
 """A record batch is written when it holds this many bytes; writing needs some four times that in memory."""
 SHARD_BYTES = 256 * 2**20
-SHARD_STUDIES = 4096
-"""A shard ends at whichever of the two comes first: what a kill can cost, and what a checksum covers."""
+SHARD_REFERENCES = 1024
+"""A shard ends when it holds so many bytes, and before every reference whose number is a multiple of so many: what a
+kill can cost, and what a checksum covers."""
 
 
 class StoreWriter:
-    """Appends studies to a store; a shard counts once its row is in ``shards.jsonl``.
+    """Appends the studies of successive references to a store's folder; a shard counts once its row is recorded.
 
     Use as a context manager: leaving it by an error drops the unfinished shard, leaving it normally closes the last.
 
     Args:
         path: the store's folder; it exists and holds a header.
-        shards: the finished shards, from ``finished_shards``.
+        first: number of the first reference; a shard starts there.
+        record: called with every shard that is in place; None: ``record_shard``.
     """
 
-    def __init__(self, path: Path, shards: Sequence[Shard]) -> None:
+    def __init__(self, path: Path, first: int = 0, record: Callable[[Shard], None] | None = None) -> None:
         self.path = path
-        self.next_reference = shards[-1].end_reference if shards else 0
-        self._number = len(shards)
-        self._first = self.next_reference
+        self.next_reference = first
+        self._record = record or partial(record_shard, path)
+        self._first = first
         self._skipped: list[tuple[str, str, str]] = []
         self._rows: list[dict[str, Any]] = []
         self._row_bytes = 0
@@ -59,21 +66,24 @@ class StoreWriter:
         self.next_reference += 1
         if self._row_bytes >= BATCH_BYTES:
             self._write_batch()
-        written = self._open.num_bytes if self._open else 0
-        count = (self._open.num_studies if self._open else 0) + len(self._rows)
-        if written >= SHARD_BYTES or count >= SHARD_STUDIES:
-            self._finish_shard()
+        self._end_where_due()
 
     def skip(self, study_id: str, kind: str, reason: str) -> None:
         """Record that the next reference's study is left out, and why."""
         self._skipped.append((study_id, kind, reason))
         self.next_reference += 1
+        self._end_where_due()
+
+    def _end_where_due(self) -> None:
+        is_full = self._open is not None and self._open.num_bytes >= SHARD_BYTES
+        if is_full or self.next_reference % SHARD_REFERENCES == 0:
+            self._finish_shard()
 
     def _write_batch(self) -> None:
         if not self._rows:
             return
         if self._open is None:
-            self._open = ShardFile(self.path / f"shard-{self._number:05d}.arrow")
+            self._open = ShardFile(self.path / f"shard-{self._first:09d}.arrow")
         self._open.write(self._rows)
         self._rows = []
         self._row_bytes = 0
@@ -95,15 +105,33 @@ class StoreWriter:
                 sha256,
                 tuple(self._skipped),
             )
-        files.append_line(self.path / SHARDS, shard.row())
+        self._record(shard)
         self._open = None
-        self._number += 1
         self._first = self.next_reference
         self._skipped = []
 
 
+def record_shard(path: Path, shard: Shard) -> None:
+    """Let a shard that is in place count.
+
+    Raises:
+        OutputError: its row cannot be written; the shard will be written anew.
+    """
+    files.append_line(path / SHARDS, shard.row())
+
+
+def missing_references(shards: Sequence[Shard], num_references: int) -> list[range]:
+    """The runs of references that no finished shard covers, in order; each starts where a shard starts."""
+    missing, start = [], 0
+    for shard in shards:
+        if shard.first_reference > start:
+            missing.append(range(start, shard.first_reference))
+        start = shard.end_reference
+    return missing + ([range(start, num_references)] if start < num_references else [])
+
+
 def finished_shards(path: Path) -> list[Shard]:
-    """The shards whose row is whole, after clearing what a kill left unfinished; for a writer that goes on.
+    """The shards whose row is whole, by their first reference, after clearing what a kill left unfinished.
 
     Raises:
         StoreError: a finished shard is missing or cut.
@@ -112,7 +140,7 @@ def finished_shards(path: Path) -> list[Shard]:
     for leftover in path.glob(files.TEMPORARY_PREFIX + "*"):
         with files.output_errors(leftover):
             leftover.unlink()
-    shards = [Shard.of(row) for row in files.read_lines(path / SHARDS)]
+    shards = read_shards(path)
     for shard in shards:
         if shard.num_studies:
             check_size(path / shard.file, shard.num_bytes)

@@ -1,5 +1,5 @@
-"""Reading texts by study: JSON lines or CSV with ``study_id`` and ``report``, R2Gen's annotation.json, or plain text
-with a report a line; gzip or not.
+"""Reading texts by study: JSON lines, CSV or Parquet with ``study_id`` and ``report``, R2Gen's annotation.json, or
+plain text with a report a line; text files gzip or not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radwright.errors import ScoringError, near
+from radwright.data.parquet import find_parquet, is_parquet
+from radwright.errors import ScoringError, SourceError, near
 from radwright.text.sections import names_prior
 
 GIVEN_CLUES = {
@@ -29,8 +30,8 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _MAX_FIELD = 16 << 20
 _DEVELOPMENT = ("train", "tune")
 _CURE = (
-    "give JSON lines with study_id and report (drafts, a store's reports.jsonl), R2Gen's annotation.json, a CSV with "
-    "the columns study_id and report, or a .txt file with a report a line"
+    "give JSON lines with study_id and report (drafts, a store's reports.jsonl), R2Gen's annotation.json, a CSV or "
+    "Parquet with the columns study_id and report, or a .txt file with a report a line"
 )
 
 
@@ -107,15 +108,18 @@ class ReportFile:
 def read_reports(path: Path) -> ReportFile:
     """Read a file of reports; its name's ending tells a table (``.csv``, ``.tsv``) and plain text (``.txt``).
 
-    Lines of plain text are called by their number, from 1; empty lines are no reports.
+    Lines of plain text are called by their number, from 1; empty lines are no reports. Of Parquet, a file or a folder
+    of them as ``generate --engine ray`` writes, rows whose report is null have none.
 
     Raises:
         ScoringError: the file cannot be read, is neither layout, names a study twice, or has no study; the message
             names the line or the entry.
     """
-    text = _read_text(path)
     kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if kind in _SEPARATORS:
+    text = "" if is_parquet(path) else _read_text(path)
+    if is_parquet(path):
+        rows = tuple(_parquet_rows(path))
+    elif kind in _SEPARATORS:
         rows = tuple(_table(text, path, _SEPARATORS[kind]))
     elif kind == ".txt":
         rows = tuple(
@@ -186,6 +190,23 @@ def _table(text: str, path: Path, separator: str) -> Iterator[ReportRow]:
         raise ScoringError(f"{path}:{reader.line_num}: is no line of a table: {error}") from error
     finally:
         csv.field_size_limit(limit)
+
+
+def _parquet_rows(path: Path) -> Iterator[ReportRow]:
+    known = ("study_id", "report", "split", "comparison", "clue_policy")
+    try:
+        for file in find_parquet(path):
+            for name in known[:2]:
+                if name not in file.columns:
+                    listed = f"{near(name, file.columns)}; it has: {', '.join(file.columns)}"
+                    raise ScoringError(f"{file.place}: has no column {name!r}{listed}")
+            columns = {name: file.read_column(name) for name in known if name in file.columns}
+            for number, cells in enumerate(zip(*columns.values(), strict=True)):
+                entry = dict(zip(columns, cells, strict=True))
+                if entry["report"] is not None:
+                    yield _row(entry, f"{file.place}: row {number}", id_key="study_id", split=None)
+    except SourceError as error:
+        raise ScoringError(str(error)) from error
 
 
 def _lines(text: str, path: Path) -> Iterator[ReportRow]:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast, get_args
+from typing import Any, Protocol, cast, get_args
 
 from radwright.config import apply_overrides
 from radwright.data.images import LooseStudies, find_studies
+from radwright.data.parquet import is_parquet
+from radwright.data.remote import Place
+from radwright.data.sources.parquet import ParquetSource
 from radwright.data.store import HEADER, REPORTS, PreparedStore
 from radwright.decoding.config import DecodingConfig
-from radwright.errors import CheckpointError, ConfigError, near
+from radwright.errors import CheckpointError, ConfigError, ImageError, SourceError, StudyError, near
 from radwright.evaluation.reports import read_reports
 from radwright.inference.checkpoint import load_checkpoint
 from radwright.inference.predictor import Predictor
 from radwright.inference.reading import Precision
-from radwright.types import Study
+from radwright.types import Study, View
 
 
 class Bar(Protocol):
@@ -162,32 +167,117 @@ class StoredStudies(Sequence[Study]):
         return self.store.study(self.indices[place])
 
 
-def find_inputs(
-    inputs: Sequence[Path], *, split: str | None = None, limit: int | None = None, together: bool = False
-) -> StoredStudies | LooseStudies:
-    """The studies that ``generate`` is asked for: a prepared store's, or those of loose images.
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """An image that cannot be had, and why."""
+
+    name: str
+    reason: str
+
+    def read(self) -> bytes:
+        raise ImageError(self.reason)
+
+
+class ParquetStudies(Sequence[Study]):
+    """Studies in Parquet, read row group by row group when asked for in their order.
 
     Raises:
-        ConfigError: a store mixed with other inputs, or ``split`` without a store.
+        SourceError: two rows have one id.
+    """
+
+    notes: tuple[str, ...] = ()
+    """As for ``LooseStudies``: nothing is known of them."""
+
+    def __init__(self, source: ParquetSource, limit: int | None = None) -> None:
+        self.source = source
+        self._size = min(len(source), len(source) if limit is None else limit)
+        counts = Counter(self.study_ids)
+        if twice := [study_id for study_id, count in counts.most_common(5) if count > 1]:
+            raise SourceError(f"{source.path}: several rows have one study_id ({', '.join(twice)}); each needs its own")
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, place):  # type: ignore[no-untyped-def]
+        if isinstance(place, slice):
+            raise TypeError("Parquet is read by place, or in order")
+        try:
+            return self.source.study(place if place >= 0 else place + self._size)
+        except StudyError as error:  # whoever reads its image is told
+            return Study(f"row {place}", (View(_Unreadable(f"row {place}", str(error))),))
+
+    @property
+    def study_ids(self) -> list[str]:
+        """Ids of all studies, in order."""
+        return self.source.study_ids()[: self._size]
+
+    @property
+    def ends(self) -> list[int]:
+        """After which studies it is cheap to go on elsewhere: the ends of the row groups."""
+        return [end for end in self.source.group_ends if end < self._size]
+
+
+def find_inputs(
+    inputs: Sequence[Place], *, split: str | None = None, limit: int | None = None, together: bool = False
+) -> StoredStudies | LooseStudies | ParquetStudies:
+    """The studies that ``generate`` is asked for: a prepared store's, those in Parquet, or those of loose images.
+
+    Raises:
+        ConfigError: a store or Parquet mixed with other inputs, or ``split`` without a store.
         SourceError, StoreError: an input cannot be read.
     """
-    if stray := [path for path in inputs if "=" in path.name and not path.exists()]:
+    paths = [place for place in inputs if isinstance(place, Path)]
+    if stray := [path for path in paths if "=" in path.name and not path.exists()]:
         raise ConfigError(f"{stray[0]}: no such input; each change of decoding has an option: --decoding {stray[0]}")
-    stores = [path for path in inputs if (path / HEADER).is_file()]
+    stores = [path for path in paths if (path / HEADER).is_file()]
     if stores and len(inputs) > 1:
         raise ConfigError(f"{stores[0]} is a prepared store: give it alone")
     if stores:
         store = PreparedStore(stores[0])
-        return StoredStudies(store, store.indices(split)[:limit])
+        return StoredStudies(store, range(len(store))[:limit] if split is None else store.indices(split)[:limit])
+    tables = [place for place in inputs if is_parquet(place)]
+    if tables and (len(inputs) > 1 or together):
+        raise ConfigError(f"{tables[0]} holds Parquet, a study a row: give it alone, without --together")
+    if tables:
+        if split is not None:
+            raise ConfigError(f"--split {split}: {tables[0]} is Parquet; prepare it first, or leave --split out")
+        return ParquetStudies(ParquetSource(tables[0], {}), limit)
     if split is not None:
         raise ConfigError(f"--split {split}: only a prepared store has splits, {inputs[0]} is none")
     found: LooseStudies = find_studies(inputs, together=together)[:limit]
     return found
 
 
-def find_reports(inputs: Sequence[Path]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Which studies a command is asked to draft; see ``find_inputs``."""
+
+    places: tuple[Place, ...]
+    split: str | None = None
+    limit: int | None = None
+    together: bool = False
+
+    def find(self) -> StoredStudies | LooseStudies | ParquetStudies:
+        """The studies."""
+        return find_inputs(self.places, split=self.split, limit=self.limit, together=self.together)
+
+    def absolute(self) -> Inputs:
+        """The same, for a process that may stand in another folder."""
+        return replace(self, places=tuple(p.resolve() if isinstance(p, Path) else p for p in self.places))
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values, for a job's identity."""
+        return {
+            "inputs": [str(place) for place in self.places],
+            "split": self.split,
+            "limit": self.limit,
+            "together": self.together,
+        }
+
+
+def find_reports(inputs: Sequence[Place]) -> dict[str, str]:
     """Study id -> its own report, where ``inputs`` is a prepared store; nothing for loose images."""
     [*others, last] = inputs
-    if others or not (last / HEADER).is_file():
+    if others or not isinstance(last, Path) or not (last / HEADER).is_file():
         return {}
     return {row.study_id: row.report for row in read_reports(last / REPORTS).rows if row.report.strip()}

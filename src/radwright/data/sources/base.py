@@ -40,9 +40,9 @@ class Source(Protocol):
     Listing happens once, in the parent process. The source itself is pickled to the worker processes, so it stays
     light: what belongs to one study goes into the references, open files are opened again where they are used.
 
-    A source may also have ``notes``, texts that the summary repeats; ``has_images``, false where no study has any; and
-    ``no_reports`` and ``no_images``, what is missing and how to name it where ``has_reports`` or ``has_images`` is
-    false.
+    A source may also have ``notes``, texts that the summary repeats; ``reads_urls``, true where ``path`` may be a URL
+    as text; ``has_images``, false where no study has any; and ``no_reports`` and ``no_images``, what is missing and how
+    to name it where ``has_reports`` or ``has_images`` is false.
     """
 
     terms: ClassVar[Mapping[str, Any]]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from radwright.config import Config
+from radwright.data.remote import Place
 from radwright.data.sources.base import StudyReference, read_options
 from radwright.data.sources.tree import MAX_INDEX_BYTES, locate, open_tree
 from radwright.errors import SourceError, StudyError
@@ -43,7 +44,7 @@ class R2GenSource:
     The patient is ``uid``, ``subject_id``, or the number in an id ``CXR<number>_...``, whichever comes first.
 
     Args:
-        path: a folder or zip that holds annotation.json, or that file itself.
+        path: a folder (by path or URL) or zip that holds annotation.json, or that file itself.
         options: see ``R2GenOptions``.
     """
 
@@ -51,10 +52,11 @@ class R2GenSource:
         "licence": "of the dataset behind it: IU X-Ray CC BY-NC-ND 4.0; MIMIC-CXR credentialed, not to be redistributed"
     }
     has_reports = True
+    reads_urls: ClassVar[bool] = True
 
-    def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
+    def __init__(self, path: Place, options: Mapping[str, Any]) -> None:
         self.options = read_options(R2GenOptions, options, name="r2gen")
-        if path.suffix == ".json" and path.is_file():
+        if isinstance(path, Path) and path.suffix == ".json" and path.is_file():
             self.tree, self.annotation = open_tree(path.parent), path.name
         else:
             self.tree = open_tree(path)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import Field
 
 from radwright.config import Config
+from radwright.data.remote import Place
 from radwright.data.sources.base import StudyReference, read_options
 from radwright.data.sources.tree import MAX_INDEX_BYTES, FileTree, open_tree
 from radwright.errors import ConfigError, SourceError, StudyError, near
@@ -89,17 +90,22 @@ class TableSource:
     Without a study_id column every row is its own study, named after its image.
 
     Args:
-        path: the table, or a folder or archive with one table in it.
+        path: the table, or a folder or archive with one table in it; the first two also by URL.
         options: see ``TableOptions``.
     """
 
     terms: ClassVar[Mapping[str, Any]] = {"licence": "not known to Radwright; say it with --licence"}
 
-    def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
+    reads_urls: ClassVar[bool] = True
+
+    def __init__(self, path: Place, options: Mapping[str, Any]) -> None:
         _check_columns(options.get("columns"))
         self.options = read_options(TableOptions, options, name="table")
         self.path = path
-        if path.is_file() and path.suffix.lower() in _SUFFIXES:
+        if isinstance(path, str) and path.lower().endswith(_SUFFIXES):
+            folder, _, self.table = path.rpartition("/")
+            self.tree = open_tree(folder)
+        elif isinstance(path, Path) and path.is_file() and path.suffix.lower() in _SUFFIXES:
             self.tree, self.table = open_tree(path.parent), path.name
         else:
             self.tree = open_tree(path)

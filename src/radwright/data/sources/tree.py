@@ -30,8 +30,8 @@ class FileTree(Protocol):
     """Read access to a dataset's files by relative name with ``/``; light and picklable."""
 
     @property
-    def path(self) -> Path:
-        """The folder or the archive."""
+    def path(self) -> Path | str:
+        """The folder or the archive; a URL as text."""
         ...
 
     def names(self) -> list[str]:
@@ -59,12 +59,16 @@ class FileTree(Protocol):
         ...
 
 
-def open_tree(path: Path) -> FileTree:
-    """The files of a folder, ``.zip``, ``.tar``, ``.tar.gz`` or ``.tgz``.
+def open_tree(path: Path | str) -> FileTree:
+    """The files of a folder (by path or URL), ``.zip``, ``.tar``, ``.tar.gz`` or ``.tgz``.
 
     Raises:
         SourceError: it is missing, or is none of these.
     """
+    if isinstance(path, str):
+        from radwright.data.remote import RemoteTree  # which needs this file's words
+
+        return RemoteTree(path)
     if path.is_dir():
         return FolderTree(path)
     if not path.exists():
@@ -105,7 +109,7 @@ def safe_name(name: str) -> str:
     return "/".join(kept)
 
 
-def locate(names: Iterable[str], wanted: str, *, where: Path) -> str:
+def locate(names: Iterable[str], wanted: str, *, where: Path | str) -> str:
     """The name whose last part is ``wanted`` and that lies least deep.
 
     Raises:
