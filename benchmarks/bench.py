@@ -49,6 +49,7 @@ BENCHMARKS = (
     Benchmark("engines", "What do ONNX Runtime, int8 and torch.compile bring?", ("engines.py",), 12),
     Benchmark("data", "How fast do image files become batches, beside their codec?", ("data.py",), 4),
     Benchmark("linear", "Does a study cost the same in a job ten times as large?", ("linear.py",), 9),
+    Benchmark("planning", "What do a million studies take, and a hundred million?", ("planning.py",), 3),
     Benchmark("search", "What does the decoding loop cost per step?", ("decoding_overhead.py",), 1),
     Benchmark("phantom", "How fast are synthetic studies made?", ("phantom.py", "--json"), 1),
     Benchmark("metrics", "How fast are reports scored?", ("metrics.py",), 3),

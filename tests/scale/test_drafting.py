@@ -229,6 +229,12 @@ def test_from_and_to_object_storage(here: HereCluster, checkpoint: Path, bucket:
     assert one[0][:2] == one[1][:2]
 
 
+def test_listings_are_not_remembered() -> None:
+    """A worker elsewhere writes what this process then has to see (s3fs would go on saying that it is not there)."""
+    system, _ = filesystem("memory://other")
+    assert system.dircache.use_listings_cache is False
+
+
 def failure(capsys: Any, *command: object) -> str:
     with pytest.raises(SystemExit, match="1"):
         main([str(word) for word in command])

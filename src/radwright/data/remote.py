@@ -47,7 +47,8 @@ def _filesystem(place: str, process: int) -> tuple[Any, str]:
     """Once per process: connections do not survive a fork."""
     core = require("fsspec.core", extra="scale")
     try:
-        system, path = core.url_to_fs(place)
+        # Without a memory of listings: other machines write there, too.
+        system, path = core.url_to_fs(place, **({"use_listings_cache": False} if "://" in place else {}))
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{place}: cannot be reached: {error}") from error
     return system, path
@@ -155,7 +156,6 @@ class OutputFolder:
                 return {entry.name for entry in self.place.iterdir()}
         system, root = filesystem(self.place)
         with self._errors(""):
-            system.invalidate_cache()
             return {name.rsplit("/", 1)[-1] for name in system.ls(root, detail=False)} if system.exists(root) else set()
 
     def read(self, name: str) -> bytes:
@@ -195,5 +195,7 @@ class _Refusal:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, *_: object) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise OutputError(f"{self.where}: is missing") from error
         if isinstance(error, Exception) and not isinstance(error, OutputError):
             raise OutputError(f"{self.where}: cannot be written or read: {error}") from error
