@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from pacs_cases import chest, free_port, until
 from test_pacs_orthanc import PROGRAM, Orthanc
-from trained import trained_checkpoint
 
 from radwright.serving.room import ReadingRoom
 from radwright.serving.verifying import verify
+from trained import trained_checkpoint
 
 NUM_STUDIES = 4
 pytestmark = [

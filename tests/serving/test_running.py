@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from pacs_cases import free_port, until
 from room_cases import image, study
-from trained import trained_checkpoint
 
 from radwright.errors import ConfigError, StoreError
 from radwright.serving.room import ReadingRoom
 from radwright.serving.running import ServeRequest, is_loopback, run_server
 from radwright.serving.server import only_server
+from trained import trained_checkpoint
 
 
 def refused(tmp_path: Path, **values: Any) -> None:

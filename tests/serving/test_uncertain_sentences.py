@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from reported_studies import reported
-from trained import known_studies, trained_checkpoint
 
 from radwright.evidence.asserting import Asserter, Filter
 from radwright.runs.silence import SilencePlan
@@ -18,6 +17,7 @@ from radwright.serving.drafting import Drafter, Order
 from radwright.serving.export import export_report
 from radwright.serving.records import Draft, DraftSentence, Signature
 from radwright.types import Skipped
+from trained import known_studies, trained_checkpoint
 
 NEVER_SURE = SimpleNamespace(
     members=(),

@@ -22,7 +22,6 @@ import pytest
 from page_browser import Reader
 from PIL import Image
 from serving_cases import make_server
-from trained import known_studies, trained_checkpoint
 
 from a_browser import a_browser
 from radwright.serving.drafting import Drafter, OnText
@@ -30,6 +29,7 @@ from radwright.serving.http.app import create_app
 from radwright.serving.server import Server
 from radwright.serving.verifying import verify
 from tiny_dicom import dicom
+from trained import known_studies, trained_checkpoint
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 PACE_S = 0.03
