@@ -40,29 +40,41 @@ def alone(run_dir: Path, changes: dict[str, Any], options: dict[str, Any]) -> No
     train_and_store(run_dir, changes, options)
 
 
-def as_rank(rank: int, port: int, run_dir: Path, changes: dict[str, Any], options: dict[str, Any]) -> None:
-    """What torchrun would start: one of two ranks."""
-    os.environ |= {
-        "TORCHELASTIC_RUN_ID": "toy",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "GROUP_RANK": "0",
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+def as_rank(
+    rank: int, num_ranks: int, port: int, run_dir: Path, changes: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """What torchrun would start: one of some ranks."""
+    if num_ranks > 1:
+        os.environ |= {
+            "TORCHELASTIC_RUN_ID": "toy",
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "GROUP_RANK": "0",
+            "WORLD_SIZE": str(num_ranks),
+            "LOCAL_WORLD_SIZE": str(num_ranks),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
     alone(run_dir, changes, options)
 
 
-def run_two_ranks(
-    processes: ForkServerContext, run_dir: Path, changes: dict[str, Any], options: dict[str, Any]
+def run_ranks(
+    processes: ForkServerContext,
+    run_dir: Path,
+    changes: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    num_ranks: int = 2,
+    engine: dict[str, Any] | None = None,
+    exit_code: int = 0,
 ) -> None:
+    """Train in several processes, all of which must end by themselves, with ``exit_code``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    changes = {**changes, "engine": {"accelerator": "cpu", "processes": 2}}
-    ranks = [processes.Process(target=as_rank, args=(rank, port, run_dir, changes, options)) for rank in (0, 1)]
+    changes = {**changes, "engine": {"accelerator": "cpu", "processes": num_ranks, **(engine or {})}}
+    arguments = (num_ranks, port, run_dir, changes, options)
+    ranks = [processes.Process(target=as_rank, args=(rank, *arguments)) for rank in range(num_ranks)]
     for rank in ranks:
         rank.start()
     for rank in ranks:
@@ -71,7 +83,7 @@ def run_two_ranks(
     for rank in stuck:
         rank.kill()
     assert not stuck
-    assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert [rank.exitcode for rank in ranks] == [exit_code] * num_ranks
 
 
 @pytest.mark.parametrize("micro", [3, 8])
@@ -85,7 +97,7 @@ def test_two_ranks_equal_one_process(processes: ForkServerContext, tmp_path: Pat
     one.mkdir()
     two.mkdir()
     train_and_store(one, changes, {"dropout": 0.2})
-    run_two_ranks(processes, two, changes, {"dropout": 0.2})
+    run_ranks(processes, two, changes, {"dropout": 0.2})
     expected, first, second = weights(one), weights(two), weights(two, "final1.pt")
     fresh = training_toy.ToyObjective().state_dict()
     for name, tensor in expected.items():

@@ -62,9 +62,21 @@ class ToyBatches:
 
 
 class ToyObjective(nn.Module):
-    """Two terms with different denominators; ``rare`` is used by some studies only, ``never`` by none."""
+    """Two terms with different denominators; ``rare`` is used by some studies only, ``never`` by none.
 
-    def __init__(self, *, dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> None:
+    With ``scalar`` a weight without dimensions, with ``mixed`` one of another precision; the images of study ``poison``
+    make the loss infinite.
+    """
+
+    def __init__(
+        self,
+        *,
+        dropout: float = 0.0,
+        dtype: torch.dtype = torch.float64,
+        scalar: bool = False,
+        mixed: bool = False,
+        poison: int | None = None,
+    ) -> None:
         super().__init__()
         torch.manual_seed(5)
         self.weights: Mapping[str, float] = {"words": 1.0, "images": 0.3}
@@ -75,6 +87,9 @@ class ToyObjective(nn.Module):
         self.rare = nn.Linear(8, 1, dtype=dtype)
         self.never = nn.Linear(8, 1, dtype=dtype)
         self.embedding = nn.Embedding(6, 8, dtype=dtype)
+        self.scale = nn.Parameter(torch.ones((), dtype=dtype)) if scalar else None
+        self.other = nn.Linear(2, 2, dtype=torch.float32) if mixed else None
+        self.poison = poison
         self.register_buffer("seen", torch.zeros(()))
         self.delay_s = 0.0
 
@@ -89,7 +104,9 @@ class ToyObjective(nn.Module):
             self.seen += len(batch)
         x = batch.images_BV1SS.flatten(1).to(self.stem.weight.dtype)
         h = self.norm(torch.tanh(self.stem(x))) + self.embedding(batch.lengths_B % 6)
-        h = self.dropout(h)
+        h = self.dropout(h if self.scale is None else h * self.scale)
+        if f"s{self.poison}" in batch.study_ids:
+            h = h / 0.0
         words = (batch.lengths_B * (self.head(h).squeeze(1) - x.mean(1)).square()).sum()
         images = (h.mean(1) - x[:, 0]).square().sum()
         rare = [int(name[1:]) % 11 == 0 for name in batch.study_ids]
@@ -131,10 +148,13 @@ def train(
     dtype: torch.dtype = torch.float64,
     delay_s: float = 0.0,
     objective: ToyObjective | None = None,
+    interrupt_at: int | None = None,
+    final: dict[str, Tensor] | None = None,
+    **toy: Any,
 ) -> tuple[ToyObjective, Summary]:
-    """Train the toy; the kept weights go to ``run_dir/best.pt``."""
+    """Train the toy; the kept weights go to ``run_dir/best.pt``, and the last ones into ``final``."""
     engine = Engine(config.engine)
-    objective = objective or ToyObjective(dropout=dropout, dtype=dtype)
+    objective = objective or ToyObjective(dropout=dropout, dtype=dtype, **toy)
     objective.delay_s = delay_s
     batches = ToyBatches(
         config.batch_size,
@@ -156,10 +176,18 @@ def train(
         run_dir=run_dir,
         validate=validate,
         save_best=save_best,
-        hooks=(JsonlHook(run_dir / "metrics.jsonl"), *hooks),
+        hooks=(
+            JsonlHook(run_dir / "metrics.jsonl"),
+            *hooks,
+            *(() if interrupt_at is None else (InterruptAt(interrupt_at),)),
+        ),
     )
     try:
-        return objective, trainer.fit(resume=resume)
+        summary = trainer.fit(resume=resume)
+        if final is not None:
+            with engine.weights.whole():
+                final |= {name: tensor.clone() for name, tensor in objective.state_dict().items()}
+        return objective, summary
     finally:
         engine.close()
 
@@ -178,8 +206,9 @@ class InterruptAt(Hook):
 def train_and_store(run_dir: Path, changes: dict[str, Any], options: dict[str, Any]) -> None:
     """Train and write final weights and summary; a target for other processes."""
     rank = os.environ.get("LOCAL_RANK", "0")
-    objective, summary = train(run_dir, configure(**changes), **options)
-    torch.save(objective.state_dict(), run_dir / f"final{rank}.pt")
+    final: dict[str, Tensor] = {}
+    _, summary = train(run_dir, configure(**changes), final=final, **options)
+    torch.save(final, run_dir / f"final{rank}.pt")
     if rank == "0":
         (run_dir / "summary.json").write_text(json.dumps(summary.plain()), encoding="utf-8")
 

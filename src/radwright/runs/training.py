@@ -143,7 +143,7 @@ def _is_ahead(change: str, last_started: int) -> bool:
 def _is_immaterial(change: str) -> bool:
     key = change.partition(":")[0]
     immaterial = ("max_minutes", "log_every_steps", "checkpoint_every_steps", "checkpoint_every_s", "timeout_minutes")
-    engine = ("engine.processes", "engine.machines")
+    engine = ("engine.processes", "engine.machines", "engine.sharding")
     return key.endswith(engine) or key.rpartition(".")[2] in {*immaterial, "workers", "batches_ahead", "cache_mb"}
 
 

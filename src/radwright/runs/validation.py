@@ -93,8 +93,9 @@ class DraftValidation:
         device = self.run.engine.device
         batch = make_batch(studies, self.studies.image, self.studies.loading).to(device)
         model: Any = objective.model
-        # Kept for all validations: training changes the weights where they lie.
-        self._recorder = self._recorder or recorder(model, device)
+        # Kept for all validations: training changes the weights where they lie, unless they are shared out.
+        kept = None if self.run.engine.is_sharded else self._recorder
+        self._recorder = kept or recorder(model, device)
         tokenizer, frequency = self.run.tokenizer, self.run.frequency
         return draft_batch(model, tokenizer, batch, self.decoding, frequency, writer=self._recorder)
 

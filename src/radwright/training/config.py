@@ -21,10 +21,11 @@ IMMATERIAL = frozenset(
         "engine.timeout_minutes",
         "engine.processes",
         "engine.machines",
+        "engine.sharding",
     }
 )
-"""Fields of `TrainConfig` that a resumed run may change: they change no weight, the last two none beyond rounding (and
-dropout's masks, where ``micro_batch_size`` is left to the number of processes)."""
+"""Fields of `TrainConfig` that a resumed run may change: they change no weight, the last three none beyond rounding
+(and dropout's masks, where ``micro_batch_size`` is left to the number of processes)."""
 
 
 class SelectionConfig(Config):

@@ -1,4 +1,4 @@
-"""Devices, processes and precision: the only import of Lightning Fabric, and the only use of torch.distributed.
+"""Devices, processes and precision: the only import of Lightning Fabric, and with ``weights`` of torch.distributed.
 
 Traps that shape this file. DDP averages gradients over ranks, a token-exact loss needs their sum: the loss is scaled
 by the number of ranks. Fabric's bf16-mixed casts the *inputs* to bf16, images included: autocast is entered here. A
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from radwright.config import Config
 from radwright.errors import ConfigError, TrainingError, require
 from radwright.training.parent import end_with_parent, is_started_rank, named_as_parent
+from radwright.training.weights import SharedWeights, Weights, WholeWeights
 from radwright.types import Batch
 
 T = TypeVar("T")
@@ -36,11 +37,15 @@ class EngineConfig(Config):
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: CUDA where there is one, otherwise the CPU."""
     processes: int = Field(default=1, ge=1)
-    """Processes per machine, one per GPU on CUDA; more than one runs data-parallel (DDP)."""
+    """Processes per machine, one per GPU on CUDA; more than one runs data-parallel."""
     machines: int = Field(default=1, ge=1)
     """Machines; more than one needs a launcher (torchrun, SLURM) and a run folder that all of them see."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """``bf16``: matrix products in bfloat16 (autocast), weights and sums in float32."""
+    sharding: Literal["none", "full"] = "none"
+    """``none``: every process holds all weights (DDP). ``full``: weights, gradients and optimiser moments are shared
+    out over the processes (FSDP2): of 16 bytes a trainable weight a process holds 16 by their number between steps, and
+    8 more while a step's gradient is made. The same steps, and the same files."""
     timeout_minutes: float = Field(default=120.0, gt=0)
     """How long a process waits for the others before it gives up; must exceed the longest validation."""
 
@@ -51,12 +56,14 @@ class StepModule(nn.Module):
     Attributes:
         objective: the module handed in.
         anchor: a zero that enters every loss with weight 0; no optimiser holds it.
+        completed: what every loss goes through at last.
     """
 
     def __init__(self, objective: nn.Module, precision: str) -> None:
         super().__init__()
         self.objective = objective
         self.anchor = nn.Parameter(torch.zeros(()))
+        self.completed: Callable[[Tensor], Tensor] = lambda loss: loss
         self._bf16 = precision == "bf16"
 
     def forward(self, batch: Batch | None, scales: Mapping[str, float]) -> tuple[Tensor, Tensor]:
@@ -78,7 +85,7 @@ class StepModule(nn.Module):
                 for value in self.objective(None).values():
                     loss = loss + 0.0 * value
         if batch is None:
-            return loss, torch.zeros(len(scales), dtype=torch.float64, device=loss.device)
+            return self.completed(loss), torch.zeros(len(scales), dtype=torch.float64, device=loss.device)
         with torch.autocast(loss.device.type, dtype=torch.bfloat16, enabled=self._bf16):
             sums = self.objective(batch)
         unknown = sorted(set(sums) - set(scales))
@@ -87,7 +94,8 @@ class StepModule(nn.Module):
         for name, value in sums.items():
             loss = loss + scales[name] * value
         zero = loss.new_zeros((), dtype=torch.float64)
-        return loss, torch.stack([sums[name].detach().double() if name in sums else zero for name in scales])
+        each = [sums[name].detach().double() if name in sums else zero for name in scales]
+        return self.completed(loss), torch.stack(each)
 
 
 class Engine:
@@ -117,7 +125,15 @@ class Engine:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         several = config.processes * config.machines > 1
         strategy: Any = "auto"
-        if several:
+        self.is_sharded = several and config.sharding == "full"
+        if self.is_sharded:
+            strategy = strategies.ModelParallelStrategy(
+                parallelize_fn=self._share_out,
+                data_parallel_size=config.processes * config.machines,
+                tensor_parallel_size=1,
+                timeout=timedelta(minutes=config.timeout_minutes),
+            )
+        elif several:
             warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
             # 1x1 kernels have two spellings of one memory layout; nothing is slow or wrong.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -146,13 +162,30 @@ class Engine:
         return self.rank == 0
 
     def wrap(self, objective: nn.Module) -> nn.Module:
-        """Move the objective to the device (in place) and return the wrapped `StepModule`; weights become rank 0's."""
+        """Move the objective to the device (in place) and return the wrapped `StepModule`; weights become rank 0's.
+
+        ``weights`` then says where they lie. What is frozen must be by now.
+
+        Raises:
+            ConfigError: the weights cannot be shared out.
+        """
+        self.weights: Weights = WholeWeights(objective)
         with warnings.catch_warnings():
             # torch names a successor that the oldest torch we support does not have.
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
             wrapped: nn.Module = self._fabric.setup_module(StepModule(objective, self.config.precision))
         self.share_buffers(objective)
         return wrapped
+
+    def _share_out(self, module: nn.Module, mesh: Any) -> nn.Module:
+        """What Fabric calls for FSDP2, with the `StepModule`."""
+        module.to(self.device)
+        for weight in module.parameters():
+            dist.broadcast(weight.data, src=0)
+        mesh = mesh["data_parallel"]
+        self.weights = shared = SharedWeights(module, mesh, lambda tensor: dist.all_reduce(tensor))
+        module.completed = shared.all_used  # type: ignore[assignment]
+        return module
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``; over ranks they are averaged."""

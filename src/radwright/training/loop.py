@@ -150,8 +150,9 @@ class Trainer:
         }
         freeze(objective, config.frozen)
         self._wrapped = engine.wrap(objective)
-        self._optimizer = make_optimizer(objective, config.optimizer)
-        self._ema = None if config.ema is None else Ema(objective, config.ema)
+        updated = engine.weights.named()
+        self._optimizer = make_optimizer(objective, config.optimizer, updated)
+        self._ema = None if config.ema is None else Ema(objective, config.ema, updated)
         self._weights: dict[str, float] = dict(objective.weights)  # type: ignore[arg-type]
         self._stepper = Stepper(
             engine,
@@ -219,7 +220,7 @@ class Trainer:
                 f"{self._state_path}: was saved by a run with another config, it cannot be continued with this one. "
                 f"Changed: {'; '.join(changed)}. Restore these values, or start afresh in another folder"
             )
-        restore(tensors, self.objective, self._optimizer, self._ema)
+        restore(tensors, self.objective, self._optimizer, self._ema, self._engine.weights)
         # Rank 0 must not replace the file before the others have read it.
         self._engine.barrier()
         return True
@@ -341,7 +342,7 @@ class Trainer:
         torch.manual_seed(derive_seed(self.config.seed, progress.step, "validation"))
         self._engine.share_buffers(self.objective)
         self.objective.eval()
-        with nullcontext() if self._ema is None else self._ema.applied():
+        with nullcontext() if self._ema is None else self._ema.applied(), self._engine.weights.whole():
             better = True
             if self._validate is not None:
                 with torch.no_grad():
@@ -387,11 +388,13 @@ class Trainer:
         return float(scores[metric])
 
     def _save(self) -> None:
-        """Write the state (main process); hooks' records up to now are on disk before it."""
+        """Write the state (the main process does); hooks' records up to now are on disk before it."""
         self._tick()
-        if self._engine.is_main:
+        main, weights = self._engine.is_main, self._engine.weights
+        if main or weights.is_shared:
             self.progress.hooks = {hook.name: hook.memory() for hook in self._hooks}
-            save_state(self._state_path, self.objective, self._optimizer, self._ema, self.progress, self._fingerprint)
+            state = (self.objective, self._optimizer, self._ema, self.progress, self._fingerprint, weights)
+            save_state(self._state_path, *state, write=main)
         self._tick()
         self._saved_at = time.monotonic()
 

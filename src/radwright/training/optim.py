@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from radwright.config import Config
 from radwright.errors import ConfigError, near
+from radwright.training.weights import NormOf, gradient_norm
 
 ALGORITHMS: Mapping[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 """adamw decouples the weight decay; adam adds it to the gradient (L2), as the released fine-tuning does."""
@@ -133,8 +134,15 @@ def _undecayed(module: nn.Module) -> set[str]:
     return names
 
 
-def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, config: OptimizerConfig, parameters: Mapping[str, nn.Parameter] | None = None
+) -> list[dict[str, Any]]:
     """The trainable parameters as optimiser groups; each parameter is in exactly one.
+
+    Args:
+        module: what they belong to.
+        config: the groups.
+        parameters: what of them is updated here, by name (``Weights.named``); None: they are.
 
     Returns:
         Dicts with ``params``, ``names`` (of the parameters, same order), ``label`` (the pattern, or "all"),
@@ -143,7 +151,8 @@ def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[st
     Raises:
         ConfigError: a pattern matches no trainable parameter, or all that it matches are taken by earlier patterns.
     """
-    trainable = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    named = dict(module.named_parameters()) if parameters is None else parameters
+    trainable = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
     undecayed = _undecayed(module) if config.decay_only_matrices else set()
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for index, group in enumerate(config.groups):
@@ -171,11 +180,13 @@ def parameter_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[st
     return [groups[key] for key in sorted(groups, key=lambda key: (-key[0], key[1]))]
 
 
-def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    module: nn.Module, config: OptimizerConfig, parameters: Mapping[str, nn.Parameter] | None = None
+) -> torch.optim.Optimizer:
     """The optimiser over ``module``'s trainable parameters, grouped by `parameter_groups`, with fused kernels."""
     algorithm = ALGORITHMS[config.name]
     keywords: dict[str, Any] = {"betas": config.betas, "eps": config.eps, "amsgrad": config.amsgrad, "fused": True}
-    optimizer = algorithm(parameter_groups(module, config), **keywords)
+    optimizer = algorithm(parameter_groups(module, config, parameters), **keywords)
     optimizer.register_step_post_hook(_count_change)
     return optimizer
 
@@ -195,15 +206,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> dict[s
     return rates
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], config: ClipConfig | None) -> Tensor:
+def clip_gradients(
+    parameters: Sequence[nn.Parameter], config: ClipConfig | None, norm_of: NormOf = gradient_norm
+) -> Tensor:
     """Clip in place; return the L2 norm of all gradients before clipping, a scalar on their device.
 
     A norm that is not finite leaves garbage in the gradients: check it before the optimiser steps.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return torch.zeros(())
-    norm = nn.utils.get_total_norm(gradients, foreach=True)
+    norm = norm_of(parameters)
     if config is not None and config.norm is not None:
         nn.utils.clip_grads_with_norm_(parameters, config.norm, norm, foreach=True)
     elif config is not None and config.value is not None:
@@ -212,11 +222,20 @@ def clip_gradients(parameters: Sequence[nn.Parameter], config: ClipConfig | None
 
 
 class Ema:
-    """An exponential moving average of a module's trainable parameters; buffers are those of the last step."""
+    """An exponential moving average of a module's trainable parameters; buffers are those of the last step.
 
-    def __init__(self, module: nn.Module, config: EmaConfig) -> None:
+    Args:
+        module: whose.
+        config: how slow.
+        parameters: as for `parameter_groups`.
+    """
+
+    def __init__(
+        self, module: nn.Module, config: EmaConfig, parameters: Mapping[str, nn.Parameter] | None = None
+    ) -> None:
         self.config = config
-        self._parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        named = dict(module.named_parameters()) if parameters is None else parameters
+        self._parameters = {name: p for name, p in named.items() if p.requires_grad}
         self.averages = {name: p.detach().clone() for name, p in self._parameters.items()}
 
     def update(self, step: int) -> None:

@@ -24,6 +24,7 @@ from radwright.data.files import sync, why_not_written
 from radwright.errors import CheckpointError, OutputError
 from radwright.inference.parts import outside_weights
 from radwright.training.optim import Ema
+from radwright.training.weights import Weights, WholeWeights
 
 FORMAT = "radwright.training_state/1"
 
@@ -74,18 +75,33 @@ def save_state(
     ema: Ema | None,
     progress: Progress,
     fingerprint: Mapping[str, Any],
+    weights: Weights | None = None,
+    *,
+    write: bool = True,
 ) -> None:
     """Write a complete state to ``path``, replacing the one there only when the new one is safely on disk.
+
+    What is shared out over processes is put together first, by all of them; one writes.
 
     Raises:
         OutputError: it cannot be written (disk full, read-only); the old state is untouched.
     """
-    outside = outside_weights(objective)
-    own = {name: value for name, value in objective.state_dict().items() if name not in outside}
-    tensors = {f"objective/{name}": value for name, value in own.items()}
-    tensors |= {f"optimizer/{name}/{key}": value for name, key, value in _moments(optimizer)}
-    if ema is not None:
-        tensors |= {f"ema/{name}": value for name, value in ema.averages.items()}
+    weights = weights or WholeWeights(objective)
+    tensors: dict[str, Tensor] = {}
+    with weights.whole():
+        outside = outside_weights(objective)
+        own = {name: value for name, value in objective.state_dict().items() if name not in outside}
+        tensors |= {f"objective/{name}": value for name, value in own.items()} if write else {}
+    averages = {} if ema is None else ema.averages
+    for path_in_file, name, share in (
+        *((f"optimizer/{name}/{key}", name, value) for name, key, value in _moments(optimizer)),
+        *((f"ema/{name}", name, value) for name, value in averages.items()),
+    ):
+        value = weights.gather(name, share)
+        if write:
+            tensors[path_in_file] = value
+    if not write:
+        return
     metadata = {
         "format": FORMAT,
         "progress": json.dumps(asdict(progress)),
@@ -122,20 +138,26 @@ def load_state(path: Path) -> tuple[Progress, dict[str, Any], dict[str, Tensor]]
 
 
 def restore(
-    tensors: Mapping[str, Tensor], objective: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
+    tensors: Mapping[str, Tensor],
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema | None,
+    weights: Weights | None = None,
 ) -> None:
     """Put a state's tensors back; what a base's folder holds may be missing, and stays as it was read from there.
 
     Raises:
         CheckpointError: the objective's names or shapes are not those of the state.
     """
+    weights = weights or WholeWeights(objective)
     parts: dict[str, dict[str, Tensor]] = {"objective": {}, "optimizer": {}, "ema": {}}
     for path, tensor in tensors.items():
         part, _, name = path.partition("/")
         parts[part][name] = tensor
     try:
-        found = objective.load_state_dict(parts["objective"], strict=False)
-        missing = sorted(set(found.missing_keys) - outside_weights(objective).keys())
+        found = objective.load_state_dict(weights.placed(parts["objective"]), strict=False)
+        with weights.whole():
+            missing = sorted(set(found.missing_keys) - outside_weights(objective).keys())
         wrong = {"lacks": missing, "holds besides": found.unexpected_keys}
         if told := "; ".join(f"it {verb} {', '.join(names)}" for verb, names in wrong.items() if names):
             raise RuntimeError(told)
@@ -148,13 +170,14 @@ def restore(
     for path, tensor in parts["optimizer"].items():
         name, _, key = path.rpartition("/")
         number = numbers[name]
+        tensor = tensor if key == "step" else weights.cut(name, tensor)
         same = tensor.shape == parameters[number].shape
         # A fused optimiser walks through memory: a moment must lie as its parameter does (channels last, say).
         place = torch.empty_like(parameters[number], dtype=tensor.dtype) if same else torch.empty_like(tensor)
         states.setdefault(number, {})[key] = place.copy_(tensor)
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     if ema is not None:
-        ema.load(parts["ema"])
+        ema.load({name: weights.cut(name, tensor) for name, tensor in parts["ema"].items()})
 
 
 def changed_keys(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -119,13 +119,15 @@ class Stepper:
             TrainingError: a loss or gradient is not finite; the weights and moments are those of before.
         """
         self._wrapped.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         sums = []
         for index in range(plan.num_micro_batches):
             last = index == plan.num_micro_batches - 1
             with self._engine.unsynced(self._wrapped, enabled=not last):
                 sums.append(self._accumulate(step, index, micro_batches, plan))
         rates = set_learning_rate(self._optimizer, factor)
-        norm = clip_gradients(self._parameters, self._clip)
+        self._engine.weights.settle()
+        norm = clip_gradients(self._parameters, self._clip, self._engine.weights.norm)
         # The one wait for the device in a step: losses and norm have to be known before the weights may move.
         *local, grad_norm = torch.stack([*torch.stack(sums).sum(dim=0), norm.double().to(sums[0].device)]).tolist()
         totals = dict(zip(self._weights, self._engine.sum(local), strict=True))
@@ -164,7 +166,8 @@ class Stepper:
         ]
         bad = [name for name, total in totals.items() if not math.isfinite(total)]
         what = f"the loss ({', '.join(bad)})" if bad else "the gradient"
-        if not bad:
+        if not bad and not self._engine.is_sharded:
+            # Processes have different numbers of micro-batches, and shared weights are gathered by all of them.
             with self._engine.unsynced(self._wrapped):
                 for index, batch in enumerate(micro_batches):
                     self._wrapped.zero_grad(set_to_none=True)
