@@ -220,6 +220,6 @@ def test_plain_text_of_a_signed_report() -> None:
 def test_plain_text_of_a_draft_says_so_first() -> None:
     text = plain_report(reported(signed=False)).decode()
     assert text.startswith(f"*** {LABEL} ***\n")
-    assert f"{LABEL}. No radiologist has read or signed this text.\n\n{TEXT}" in text
+    assert f"{LABEL}. No radiologist has signed this text.\n\n{TEXT}" in text
     assert "Signed by" not in text
-    assert "The draft holds no text." in plain_report(reported("", signed=False)).decode()
+    assert "There is no text." in plain_report(reported("", signed=False)).decode()

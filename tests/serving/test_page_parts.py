@@ -214,7 +214,7 @@ def test_sentences_are_cut_and_found_again(reader: Reader) -> None:
     ("function", "arguments", "wanted"),
     [
         ("personName", ["DOE^JANE^M"], "DOE, JANE M"),
-        ("personName", ["Yamada^Tarou=山田^太郎"], "Yamada, Tarou"),
+        ("personName", ["Yamada^Tarou=山田^太郎"], "Yamada, Tarou (山田 太郎)"),
         ("personName", [""], ""),
         ("dicomDate", ["20260301"], "2026-03-01"),
         ("dicomDate", ["spring"], "spring"),

@@ -93,7 +93,7 @@ def test_validators_miss_only_what_nobody_knows_of_an_upload(tmp_path: Path, sig
 def test_validators_take_an_empty_draft(tmp_path: Path) -> None:
     data = structured_report(reported("", signed=False, num_images=0, indication="", description=""))
     assert complaints(data, tmp_path) == []
-    assert texts(read(data)) == [f"{LABEL}. No radiologist has read or signed this text.", LABEL, NO_TEXT]
+    assert texts(read(data)) == [f"{LABEL}. No radiologist has signed this text.", LABEL, NO_TEXT]
 
 
 def test_signed() -> None:

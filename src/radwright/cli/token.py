@@ -18,7 +18,7 @@ def token(
     """Give a person a token, list who has one, or take one back.
 
     A token is printed this once and never kept: pass it on as you would a password. The first token ends the time when
-    users of this machine needed none (restart a running server).
+    users of this machine needed none, of a running server, too.
     """
     from rich.console import Console
     from rich.table import Table
@@ -34,9 +34,12 @@ def token(
     room = ReadingRoom(data, create=action == "add")
     if action == "add":
         assert name is not None
+        is_first = not room.access.has_tokens()
         secret = room.access.add(name, role)
         say(f"token of {name} ({role}), shown this once:")
         print(secret)
+        if is_first:
+            say("from now on everybody needs a token here, of a running server, too")
     elif action == "revoke":
         assert name is not None
         room.access.revoke(name)

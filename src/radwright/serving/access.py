@@ -106,7 +106,7 @@ class Access:
             connection.execute(
                 "INSERT INTO session VALUES (?, ?, ?)", (_digest(secret), _digest(token), timestamp(until))
             )
-            audit.append(connection, user.name, "sign in")
+            audit.append(connection, user.name, "sign in", session=_digest(secret))
         return secret
 
     def user_of_session(self, secret: str) -> User | None:

@@ -21,7 +21,7 @@ FILE = "reading.sqlite"
 _OWN = frozenset({"images", "serve.lock"})
 """What a room may hold before its database is there."""
 _APPLICATION_ID = 0x52414457  # "RADW"
-_LAYOUT = 2
+_LAYOUT = 3
 _BUSY_S = 30.0
 _PARTING = str.maketrans(dict.fromkeys("^=,", " "))
 _UNWRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}

@@ -10,8 +10,8 @@ from radwright.serving import audit
 from radwright.serving.database import Database, now
 from radwright.serving.records import ReadingStudy, ReportedStudy, Signature, Version
 from radwright.serving.refusals import ConflictError, UnknownStudyError
-from radwright.serving.rows import add_version, set_asserted, study_row
-from radwright.serving.studies import CLOSED, Studies
+from radwright.serving.rows import add_version, row_digest, set_asserted, study_row, version_digest
+from radwright.serving.studies import CLOSED, SYSTEM, Studies
 
 MAX_CHARACTERS = 20_000
 """The longest report that is kept."""
@@ -84,7 +84,9 @@ class Reports:
             connection.execute("UPDATE study SET updated_at = ? WHERE id = ?", (now(), study_id))
             draft = self.studies.draft(study_id, newest.draft) if newest and newest.draft else None
             set_asserted(connection, study_id, text, draft)
-            audit.append(connection, author, "edit", study_id, version=number, text=audit.text_digest(text))
+            audit.append(
+                connection, author, "edit", study_id, version=number, row=version_digest(connection, study_id, number)
+            )
             made = _newest(connection, study_id)
         assert made is not None
         return made
@@ -130,7 +132,8 @@ class Reports:
             document(connection, study_id, version, signed=True)
             audit.append(
                 connection, actor, "sign", study_id,
-                signed=version, digest=audit.text_digest(newest.text), observer=observer, organization=organization,
+                signed=version, signature=_signature_digest(connection, study_id, version),
+                observer=observer, organization=organization,
             )  # fmt: skip
         made = self.signature(study_id)
         assert made is not None
@@ -178,8 +181,10 @@ class Reports:
             connection.execute("UPDATE study SET updated_at = ? WHERE id = ?", (signed_at, study_id))
             document(connection, study_id, number, signed=True)
             audit.append(
-                connection, actor, "addendum", study_id, version=number, text=audit.text_digest(text),
-                signed=number, digest=audit.text_digest(text), observer=observer, organization=organization,
+                connection, actor, "addendum", study_id,
+                version=number, row=version_digest(connection, study_id, number),
+                signed=number, signature=_signature_digest(connection, study_id, number),
+                observer=observer, organization=organization,
             )  # fmt: skip
         return self._signed(study_id)[-1]
 
@@ -260,7 +265,14 @@ def document(connection: sqlite3.Connection, study_id: str, version: int, *, sig
         connection.execute(
             "INSERT INTO document VALUES (?, ?, ?, ?, ?)", (study_id, version, signed, row["uid"], row["series_uid"])
         )
+        audit.append(connection, SYSTEM, "document", study_id, report=version, signed=signed, **row)
     return str(row["uid"]), str(row["series_uid"])
+
+
+def _signature_digest(connection: sqlite3.Connection, study_id: str, version: int) -> str:
+    chosen = (study_id, version)
+    query = "SELECT * FROM signature WHERE study = ? AND version = ?"
+    return row_digest(connection.execute(query, chosen).fetchone())
 
 
 def _new_uid() -> str:

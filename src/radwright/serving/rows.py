@@ -59,6 +59,23 @@ def facts_digest(study: ReadingStudy) -> str:
     return audit.text_digest(json.dumps(facts, sort_keys=True, ensure_ascii=False))
 
 
+def row_digest(row: Mapping[str, Any] | sqlite3.Row) -> str:
+    """SHA-256 of everything that a row holds: what the audit log tells of rows that never change."""
+    values = {name: row[name] for name in row.keys()}  # noqa: SIM118 (sqlite3.Row is no mapping)
+    return audit.text_digest(json.dumps(values, sort_keys=True, ensure_ascii=False))
+
+
+def version_digest(connection: sqlite3.Connection, study_id: str, number: int) -> str:
+    """Of a version: its text, who wrote it, when, on what."""
+    chosen = (study_id, number)
+    return row_digest(connection.execute("SELECT * FROM version WHERE study = ? AND number = ?", chosen).fetchone())
+
+
+def image_digest(image: ReadingImage) -> str:
+    """Of what is known of an image, with the digest of its bytes."""
+    return row_digest(dataclasses.asdict(image))
+
+
 def want_draft(
     connection: sqlite3.Connection,
     study_id: str,

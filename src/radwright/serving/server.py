@@ -34,7 +34,8 @@ class Server:
         room: the reading room.
         drafter: the network.
         config: limits.
-        is_open: whether anyone may do anything: only where nobody but this machine's users can ask.
+        is_open: whether anyone may do anything until there is a token: only where nobody but this machine's users
+            can ask.
         inspector: looks at images on arrival; None: one of its own, in processes of their own.
     """
 
@@ -50,7 +51,7 @@ class Server:
         self.room = room
         self.drafter = drafter
         self.config = config
-        self.is_open = is_open
+        self._is_open = is_open
         self.is_draining = False
         self.counters = Counters(room)
         self.feed = Feed(self.counters)
@@ -77,6 +78,13 @@ class Server:
         self.desk = EvidenceDesk(
             self._explain, num_kept=config.evidence_kept, on_seconds=self.counters.evidence_seconds.observe
         )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anyone may do anything; over for good from the moment that somebody has a token."""
+        if self._is_open and self.room.access.has_tokens():
+            self._is_open = False
+        return self._is_open
 
     def start(self) -> None:
         """Begin to look at images and to draft."""

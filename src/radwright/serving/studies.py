@@ -22,11 +22,13 @@ from radwright.serving.rows import (
     draft_body,
     draft_of,
     facts_digest,
+    image_digest,
     image_of,
     is_touched,
     searched,
     set_asserted,
     study_row,
+    version_digest,
     want_draft,
 )
 
@@ -94,9 +96,9 @@ class Studies:
             for image in images:
                 self._insert_image(connection, made.id, image)
             want_draft(connection, made.id, {}, actor, deadline_at)
-            digests = [image.digest for image in images]
+            rows = [image_digest(image) for image in images]
             facts = facts_digest(made)
-            audit.append(connection, actor, "upload", made.id, images=digests, origin=study.origin, facts=facts)
+            audit.append(connection, actor, "upload", made.id, images=rows, origin=study.origin, facts=facts)
         return made, True
 
     def taken_before(
@@ -141,14 +143,15 @@ class Studies:
             made = study_row(connection, row["id"]) if row else self._insert(connection, study, "receiving", "")
             self._is_in_pacs(connection, made.id)
             place = connection.execute("SELECT count(*) FROM image WHERE study = ?", (made.id,)).fetchone()[0]
-            self._insert_image(connection, made.id, dataclasses.replace(image, place=place))
+            image = dataclasses.replace(image, place=place)
+            self._insert_image(connection, made.id, image)
             late = row is not None and is_touched(connection, made)
             if not late:
                 connection.execute("DELETE FROM job WHERE study = ?", (made.id,))
                 change_state(connection, made.id, "receiving")
             action = "receive late image" if late else "receive image"
             new = {} if row else {"facts": facts_digest(made)}
-            audit.append(connection, actor, action, made.id, image=image.digest, **new)
+            audit.append(connection, actor, action, made.id, image=image_digest(image), **new)
         return made.id
 
     def complete_quiet(self, before: str) -> list[str]:
@@ -249,7 +252,7 @@ class Studies:
         told: dict[str, Any] = {"draft": number, "weights": made.model.weights, "body": audit.text_digest(body)}
         if not is_touched(connection, study):
             version = add_version(connection, study.id, made.text, author=made.model.name, kind="draft", draft=number)
-            told |= {"version": version, "text": audit.text_digest(made.text)}
+            told |= {"version": version, "row": version_digest(connection, study.id, version)}
             set_asserted(connection, study.id, made.text, made)
         change_state(connection, study.id, "drafted")
         audit.append(connection, SYSTEM, "draft", study.id, **told)

@@ -187,6 +187,8 @@ def _notes(
         for image in images
         if image.burned_in
     ]
+    if any(image.kind == "DICOM" for image in images) and not (study.patient_name or study.patient_id):
+        notes.append("The images name no patient, or one longer than DICOM allows: make sure who it is.")
     if draft is not None and not draft.finished:
         notes.append("The draft reached the length limit without ending by itself.")
     if fields := sorted({part.field.replace("_", " ") for part in names_in(text, study)}):

@@ -118,7 +118,7 @@ class Guard:
             self._check_origin(headers)
         if self._server.is_open and any(name in headers for name in _FORWARDED):
             # Through a proxy on this machine anybody would come from this machine.
-            message = "behind a proxy tokens are needed: radwright token add NAME --role ROLE --data DIR, then restart"
+            message = "behind a proxy tokens are needed: radwright token add NAME --role ROLE --data DIR"
             raise RefusedError(403, "forbidden", message)
         scope.setdefault("state", {})["user"] = user = await self._user(scope, headers)
         wants_user = path.startswith("/v1/") and not (path == _SESSION and method in {"GET", "POST"})

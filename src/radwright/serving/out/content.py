@@ -18,8 +18,8 @@ from radwright.text.sections import cut_sections
 from radwright.text.sentences import sentence_ends
 
 MANUFACTURER = "Radwright"
-NO_TEXT = "The draft holds no text."
-UNREAD = "No radiologist has read or signed this text."
+NO_TEXT = "There is no text."
+UNREAD = "No radiologist has signed this text."
 MARK = "Uncertain, to be checked"
 Relation = Literal["", "CONTAINS", "HAS OBS CONTEXT", "HAS CONCEPT MOD"]
 

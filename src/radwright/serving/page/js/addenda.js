@@ -55,6 +55,7 @@ export function openAddendum({ id, report, addenda, session, added }) {
     body: [
       el("p", { class: "muted" }, "The signed report stays as it is. What is added is signed at once, stands under it, and leaves as another document."),
       el("div", { class: "exact" }, report.text),
+      ...drawAddenda(addenda),
       el("div", { class: "field" }, el("label", { for: "addendum" }, "Addendum"), text),
       needsName && el("div", { class: "field" }, el("label", { for: "addendum-observer" }, "Signed by"), name),
       wrong,

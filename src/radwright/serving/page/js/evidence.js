@@ -69,7 +69,7 @@ export function drawBasis(evidence, images) {
   const wording =
     logProb === null || logProb === undefined
       ? null
-      : [el("dt", {}, "Wording"), el("dd", {}, wordingOf(logProb), el("span", { class: "muted num" }, ` (log-probability ${signed(logProb)})`))];
+      : [el("dt", {}, "Wording"), el("dd", {}, el("span", { title: `Log-probability ${signed(logProb)}. It says nothing of whether the sentence is right.` }, wordingOf(logProb)))];
   const rests = [el("dt", {}, "Images"), el("dd", {}, imageWords(evidence.maps?.occlusion ?? [], images))];
   return [el("dl", { class: "why" }, rests, wording), drawEffects(evidence.clues ?? [])];
 }
@@ -83,7 +83,16 @@ function imageWords(maps, images) {
   const peak = peakOf(maps);
   if (peak === null || peak.value < LEAST_TOP.occlusion) return "no region matters much to this sentence";
   const view = viewName(images.find((image) => image.place === peak.place));
-  return [`rests most on the marked place, ${view}`, el("span", { class: "muted num" }, ` (hiding it costs ${peak.value.toFixed(2)} nats)`)];
+  return [`rests most on the marked place, ${view}`, el("span", { class: "muted num", title: `Hiding it costs ${peak.value.toFixed(2)} nats` }, ` (hiding it makes the sentence ${times(peak.value)} less likely)`)];
+}
+
+/**
+ * A change of log-probability as a factor.
+ * @param {number} nats not negative
+ */
+function times(nats) {
+  const factor = Math.exp(nats);
+  return factor > 1000 ? "over 1000 times" : `${factor.toFixed(factor < 10 ? 1 : 0)} times`;
 }
 
 /** @param {any[]} clues */
@@ -107,7 +116,7 @@ function drawEffect(clue) {
     {},
     el("strong", {}, clue.title ?? clue.disease),
     ` (${clue.told ? "told" : "not told"}${clue.probability === null || clue.probability === undefined ? "" : `, ${percent(clue.probability)}`}) `,
-    el("span", { class: "num" }, `${way}, ${signed(clue.effect)} nats`),
+    el("span", { class: "num", title: `${signed(clue.effect)} nats` }, `${way}, ${times(Math.abs(clue.effect))}`),
     other !== null && other !== undefined && el("span", { class: "redone" }, `${condition}: `, other === "" ? "nothing would stand here." : other),
   );
 }

@@ -11,17 +11,20 @@ import { el, fill } from "./dom.js";
  */
 export function findingFilter(chosen, changed) {
   const select = el("select", { id: "finding" });
+  // Kept apart from the element, which forgets a finding while it has no option for it: the list would stay filtered
+  // while "any" is shown.
+  let wanted = chosen;
   const draw = (/** @type {{finding: string, title: string, num_studies: number}[]} */ findings) => {
     const here = findings.filter(({ num_studies }) => num_studies > 0).sort((one, other) => other.num_studies - one.num_studies);
     const others = findings.filter(({ num_studies }) => num_studies === 0);
-    const now = select.options.length > 0 ? select.value : chosen;
     fill(
       select,
       el("option", { value: "" }, "any"),
       here.length > 0 && el("optgroup", { label: "In reports here" }, here.map(({ finding, title, num_studies }) => el("option", { value: finding }, `${title} (${num_studies})`))),
       others.length > 0 && el("optgroup", { label: "In no report here" }, others.map(({ finding, title }) => el("option", { value: finding }, title))),
     ); // prettier-ignore
-    select.value = now;
+    if (wanted !== "" && !findings.some(({ finding }) => finding === wanted)) select.append(el("option", { value: wanted }, wanted.replaceAll("_", " ")));
+    select.value = wanted;
   };
   const look = () => json("/v1/findings").then(({ findings }) => draw(findings)).catch(() => {}); // prettier-ignore
   draw([]);
@@ -29,6 +32,9 @@ export function findingFilter(chosen, changed) {
   // Looked up again whenever somebody reaches for it: studies come and go while the list is open.
   select.addEventListener("pointerenter", look);
   select.addEventListener("focus", look);
-  select.addEventListener("change", () => changed(select.value));
+  select.addEventListener("change", () => {
+    wanted = select.value;
+    changed(wanted);
+  });
   return select;
 }

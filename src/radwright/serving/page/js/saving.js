@@ -160,6 +160,10 @@ export class Saver {
         return true;
       }
       const mine = await askWhose(theirs, this.text);
+      if (mine === null) {
+        this.on.state("failed", `version ${theirs.number} by ${personName(theirs.author)} is newer; choose which text stands`);
+        return false;
+      }
       this.base = { version: theirs.number, text: theirs.text };
       if (!mine) {
         this.text = theirs.text;
@@ -201,27 +205,31 @@ function askWhoseName(writer, name, text) {
 }
 
 /**
+ * Opens while somebody types: focus is on the texts, not on a button that the next key would press, and Escape decides
+ * nothing.
  * @param {any} theirs
  * @param {string} mine
- * @returns {Promise<boolean>} whether mine stays
+ * @returns {Promise<boolean | null>} true: mine is to stand; false: it is dropped; null: neither yet
  */
 function askWhose(theirs, mine) {
   return new Promise((done) => {
-    let keep = true; // Escape loses nothing either
+    /** @type {boolean | null} */
+    let keep = null;
     openDialog({
       title: "Somebody else has saved a newer text",
       wide: true,
       body: [
-        el("div", { class: "two" },
+        el("div", { class: "two", tabindex: "0", autofocus: true, role: "group", "aria-label": "Both texts" },
           el("div", {}, el("h2", {}, `Theirs: version ${theirs.number}, ${personName(theirs.author)}`), el("div", { class: "exact" }, theirs.text)),
           el("div", {}, el("h2", {}, "Yours, not saved yet"), el("div", { class: "exact" }, mine))),
         el("h2", {}, "From theirs to yours"),
         drawDiff(theirs.text, mine),
-        el("p", { class: "muted" }, "Either way both stay in the list of versions, if yours is saved."),
+        el("p", { class: "muted" }, "If yours is saved it takes the place of theirs, which stays in the list of versions. If yours is dropped it is gone."),
       ],
       actions: [
         { label: "Take theirs, drop mine", run: () => void (keep = false) },
-        { label: "Save mine as the newest", primary: true },
+        { label: "Save mine in its place", run: () => void (keep = true) },
+        { label: "Decide later", primary: true },
       ],
       onClose: () => done(keep),
     }); // prettier-ignore

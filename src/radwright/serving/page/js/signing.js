@@ -5,7 +5,7 @@ import { json, studyPath } from "./api.js";
 import { openDialog } from "./dialogs.js";
 import { el, toast } from "./dom.js";
 import { refresh } from "./session.js";
-import { personName } from "./words.js";
+import { personName, studyName } from "./words.js";
 
 let observerBefore = "";
 
@@ -18,7 +18,7 @@ export function openSigning({ id, study, report, uncertain, notes, session, sign
   const name = el("input", { type: "text", id: "observer", autocomplete: "off", required: true, autofocus: needsName });
   name.value = observerBefore;
   const wrong = el("p", { class: "wrong", role: "alert" });
-  const patient = [personName(study.patient_name) || "no name", study.patient_id, study.accession && `accession ${study.accession}`];
+  const patient = [studyName(study), personName(study.patient_name) && study.patient_id, study.accession && `accession ${study.accession}`];
   const sign = async () => {
     wrong.textContent = "";
     if (needsName && name.value.trim() === "") {

@@ -119,8 +119,7 @@ export class StudyPage {
 
   /** Id of the next study of the worklist, as it was last shown; empty where there is none. */
   next() {
-    const place = order.ids.indexOf(this.id);
-    return place >= 0 ? (order.ids[place + 1] ?? "") : "";
+    return order.ids[order.ids.indexOf(this.id) + 1] ?? ""; // of one that is not in it, as after an upload: the first
   }
 
   draw() {

@@ -13,13 +13,18 @@ export const STATE_WORDS = {
 };
 
 /**
- * A DICOM person name (family^given^middle^prefix^suffix) as a person reads it.
+ * A DICOM person name (family^given^middle^prefix^suffix, in up to three scripts) as a person reads it.
  * @param {string} name
  */
 export function personName(name) {
-  const [family = "", given = "", middle = ""] = (name || "").split("=")[0].split("^").map((part) => part.trim());
-  const rest = [given, middle].filter(Boolean).join(" ");
-  return [family, rest].filter(Boolean).join(", ");
+  const [alphabetic = "", ...others] = (name || "").split("=").map((group) => {
+    const [family = "", given = "", middle = ""] = group.split("^").map((part) => part.trim());
+    const rest = [given, middle].filter(Boolean).join(" ");
+    return [family, rest].filter(Boolean).join(", ");
+  });
+  const written = others.filter(Boolean).map((group) => group.replace(", ", " "));
+  if (alphabetic === "") return written.join(" ");
+  return written.length > 0 ? `${alphabetic} (${written.join(", ")})` : alphabetic;
 }
 
 /**
@@ -81,9 +86,9 @@ export function signed(value, digits = 2) {
 export function wordingOf(logProb) {
   if (logProb > -0.1) return "almost the only wording the model considered";
   if (logProb > Math.log(0.5)) return "likelier to the model than all other wordings together";
-  if (logProb > -4) return "a likely wording";
-  if (logProb > -10) return "one of several wordings";
-  return "an unusual wording";
+  if (logProb > -4) return "a usual wording for the model";
+  if (logProb > -10) return "one of several wordings the model considered";
+  return "an unusual wording for the model";
 }
 
 /**
