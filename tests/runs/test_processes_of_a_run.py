@@ -78,7 +78,8 @@ def test_shared_weights_are_those_of_one_process(store: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["quickstart/phantom_trrg", "trrg/iu_xray", "cmcrl/iu_xray"])
 def test_recipes_with_shared_weights(name: str, store: Path, tmp_path: Path) -> None:
-    """The first stage of each: contrast over processes, frozen bases in folders, RadCARE's two halves."""
+    """The first stage of each beside whole weights in as many processes (whose dropout draws the same masks): contrast
+    over processes, frozen bases in folders, RadCARE's two halves."""
     recipe = ROOT / "recipes" / f"{name}.yaml"
     assert recipe in RECIPES
     values = yaml.safe_load(recipe.read_text())
@@ -94,9 +95,9 @@ def test_recipes_with_shared_weights(name: str, store: Path, tmp_path: Path) -> 
     path.write_text(yaml.safe_dump(values))
     options = [f"store={store}", *tiny, CALM, *(f"stages.0.train.{change}" for change in short)]
     options += ["stages.0.validation.max_studies=2", "--threads", "1"]
-    finish(train(path, options, tmp_path / "one", 1))
-    finish(train(path, options, tmp_path / "two", 2, "full"))
-    check_same(tmp_path / "one", tmp_path / "two", started(path, options, tmp_path / "start"))
+    finish(train(path, options, tmp_path / "whole", 2))
+    finish(train(path, options, tmp_path / "shared", 2, "full"))
+    check_same(tmp_path / "whole", tmp_path / "shared", started(path, options, tmp_path / "start"))
 
 
 @pytest.mark.slow

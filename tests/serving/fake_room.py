@@ -73,6 +73,7 @@ class FakeStudy:
     versions: list[dict[str, Any]] = field(default_factory=list)
     signature: dict[str, Any] | None = None
     addenda: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
     received_at: str = field(default_factory=now)
     forced: dict[str, bool] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
@@ -149,7 +150,7 @@ class FakeStudy:
             "drafts": [{k: d[k] for k in ("number", "created_at", "forced")} for d in self.drafts],
             "versions": [{k: v for k, v in version.items() if k != "text"} for version in self.versions],
             "report": last, "drafting": self.state == "waiting", "signature": self.signature,
-            "addenda": self.addenda, "notes": self.notes,
+            "addenda": self.addenda, "deliveries": self.deliveries, "notes": self.notes,
         }  # fmt: skip
 
     def evidence(self, place: int) -> dict[str, Any]:

@@ -72,7 +72,13 @@ def test_a_study_from_upload_to_signature(client: TestClient, server: Server) ->
     assert [each["kind"] for each in study["versions"]] == ["draft", "edit"]
     again = client.post(f"/v1/studies/{row['id']}/drafts", json={})
     assert again.status_code == 409
-    assert [each["action"] for each in client.get("/v1/audit").json()["entries"]] == ["upload", "draft", "edit", "sign"]
+    assert [each["action"] for each in client.get("/v1/audit").json()["entries"]] == [
+        "upload",
+        "draft",
+        "edit",
+        "document",
+        "sign",
+    ]
     assert verify(server.room).faults == ()
 
 
@@ -392,6 +398,18 @@ def closed(tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, dict[str, str
         yield client, headers
 
 
+def test_the_first_token_closes_a_running_server(tmp_path: Path) -> None:
+    server = make_server(tmp_path / "open")
+    with client_of(server) as client:
+        assert client.get("/v1/studies").status_code == 200
+        token = server.room.access.add("Dr. Ann", "radiologist")
+        assert client.get("/v1/studies").status_code == 401
+        assert client.get("/v1/studies", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        assert client.get("/v1/session").json()["needs_token"] is True
+        server.room.access.revoke("Dr. Ann")
+        assert client.get("/v1/studies").status_code == 401, "it does not open again"
+
+
 def test_without_a_token_nothing_is_told(closed: tuple[TestClient, Any]) -> None:
     client, headers = closed
     for path in ("/v1/studies", "/v1/model", "/v1/audit", "/metrics", "/v1/findings"):
@@ -423,7 +441,7 @@ def test_each_role_may_what_those_below_it_may(closed: tuple[TestClient, Any]) -
     assert client.get("/v1/audit").status_code == 403
     client.headers.update(headers["admin"])
     actors = [each["actor"] for each in client.get("/v1/audit").json()["entries"]]
-    assert actors[-4:] == ["Rita", "radwright", "Dr. Ann", "Dr. Ann"]
+    assert actors[-5:] == ["Rita", "radwright", "Dr. Ann", "radwright", "Dr. Ann"]
 
 
 def test_a_browser_signs_in_with_a_cookie_that_scripts_cannot_read(closed: tuple[TestClient, Any]) -> None:

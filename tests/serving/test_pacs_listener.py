@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sqlite3
 from pathlib import Path
@@ -13,11 +14,13 @@ from room_cases import draft, job_of
 
 from radwright.errors import ConfigError, OutputError
 from radwright.imaging.decode import probe
+from radwright.serving import audit
 from radwright.serving.intake import Limits, describe_image
 from radwright.serving.pacs.config import PacsConfig
 from radwright.serving.pacs.listener import SOP_CLASSES, Listener, Received, Status
 from radwright.serving.pacs.part10 import dicom_file
 from radwright.serving.room import ReadingRoom
+from radwright.serving.verifying import verify
 from tiny_dicom import CR, compressed
 
 SC = "1.2.840.10008.5.1.4.1.1.7"
@@ -87,6 +90,34 @@ def test_an_image_that_comes_again_is_a_success_and_changes_nothing(room: Readin
         assert store(chosen, chest(1)) == [0]
     assert len(blobs(room)) == 1
     assert (ended[0].images, ended[0].images_again) == (1, 2)
+
+
+def test_the_same_image_packed_otherwise_is_the_same(room: ReadingRoom) -> None:
+    """Another transfer syntax, or uploaded by hand before: the PACS is not told that it lies."""
+    chosen, implicit = config(), dataset(chest(1))
+    implicit.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
+    stream = io.BytesIO()
+    implicit.save_as(stream, implicit_vr=True, little_endian=True)
+    with running(room, chosen) as ended:
+        assert store(chosen, chest(1), stream.getvalue()) == [0, 0]
+    assert (ended[0].images, ended[0].images_again) == (1, 1)
+    assert len(blobs(room)) == 1
+
+
+def test_a_study_that_was_uploaded_and_then_comes_from_the_pacs_gets_its_report_there(room: ReadingRoom) -> None:
+    data = chest(1)
+    described = describe_image(data, "by hand.dcm")
+    room.blobs.put(data)
+    study, _ = room.studies.upload(described.study, [described.image], actor="ann", most_waiting=9)
+    room.reports.save(study.id, "Clear.", based_on=0, author="ann")
+    room.reports.sign(study.id, 1, observer="Dr. Ann", actor="ann")
+    assert room.outbox.collect("PACS") == 0
+    chosen = config()
+    with running(room, chosen):
+        assert store(chosen, data) == [0]
+    assert room.outbox.collect("PACS") == 1
+    assert [entry.action for entry in audit.entries(room.database)][-1] == "known to PACS"
+    assert verify(room).faults == ()
 
 
 def test_other_bytes_under_a_known_uid_are_refused_and_leave_nothing(room: ReadingRoom) -> None:

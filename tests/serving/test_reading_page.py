@@ -352,7 +352,17 @@ def test_the_filter_names_first_what_reports_here_assert(browser: Any, room: Fak
         assert len(here) == len(asserted)
         assert here == sorted(here, key=lambda text: -int(text.rpartition("(")[2].rstrip(")")))
         reader.tab.locator("#finding").select_option(index=1)
-        reader.until(f"document.querySelector('.count').textContent === {here[0].rpartition('(')[2].rstrip(')')!r}")
+        filtered = f"document.querySelector('.count').textContent === {here[0].rpartition('(')[2].rstrip(')')!r}"
+        reader.until(filtered)
+        chosen = reader.tab.locator("#finding").input_value()
+        # Back from a study the list is filtered as before, and says so; "any" lifts it.
+        reader.tab.locator("tbody tr a").first.click()
+        reader.tab.locator(".pane").first.wait_for()
+        reader.press("w")
+        reader.until(filtered)
+        reader.until(f"document.querySelector('#finding').value === {chosen!r}")
+        reader.tab.locator("#finding").select_option("")
+        reader.until(f"document.querySelector('.count').textContent === {str(len(room.studies))!r}")
 
 
 def test_the_viewer_by_keys_and_hand(browser: Any, room: FakeRoom) -> None:
@@ -530,6 +540,25 @@ def test_a_conflict_shows_both_texts(browser: Any, room: FakeRoom) -> None:
         reader.tab.locator(".sentence", has_text="Mine.").wait_for()
     assert study.versions[1]["text"] == "Theirs, in between."
     assert study.versions[2]["text"].endswith("Mine. ")
+
+
+def test_the_page_tells_whether_the_pacs_has_a_signed_report(browser: Any, room: FakeRoom) -> None:
+    study = study_of(room)
+    room.change("POST", study, ["sign"], {"version": 1, "observer": "Reader^Otto"})
+    with Reader(browser, room.url, hash_of(study)) as reader:
+        reader.sees("no PACS is sent its report: export it")
+    row = {
+        "version": 1,
+        "signed": True,
+        "destination": "ORTHANC",
+        "attempts": 3,
+        "sent_at": None,
+        "error": "cannot connect",
+    }
+    study.deliveries = [row, {**row, "destination": "VNA", "sent_at": "2026-03-01T10:00:00.000Z"}]
+    with Reader(browser, room.url, hash_of(study)) as reader:
+        reader.sees("Version 1: waits for ORTHANC, 3 attempts failed (cannot connect)")
+        reader.sees("Version 1: in VNA since 2026-03-01")
 
 
 def test_a_text_signed_meanwhile_is_left_alone(browser: Any, room: FakeRoom) -> None:

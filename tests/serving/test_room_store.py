@@ -332,7 +332,7 @@ def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
     room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
     verdict = verify(room)
     assert verdict.faults == ()
-    assert [entry.action for entry in audit.entries(room.database)] == ["upload", "draft", "edit", "sign"]
+    assert [entry.action for entry in audit.entries(room.database)] == ["upload", "draft", "edit", "document", "sign"]
     assert verify(room, head=verdict.head).faults == ()
     assert "Jane" not in "".join(str(entry) for entry in audit.entries(room.database))
 
@@ -342,8 +342,8 @@ def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
     [
         ("UPDATE audit SET actor = 'bob' WHERE number = 2", "entry 2 was changed"),
         ("DELETE FROM audit WHERE number = 2", "entry 2 is missing"),
-        ("DELETE FROM audit WHERE number = 5", "signature of version 2 is not the one"),
-        ("UPDATE version SET text = 'Clear.' WHERE number = 2", "version 2 of its report is not the text"),
+        ("DELETE FROM audit WHERE action = 'sign'", "signature of version 2 is not the one"),
+        ("UPDATE version SET text = 'Clear.' WHERE number = 2", "version 2 of its report is not what was logged"),
         ("DELETE FROM version WHERE number = 1", "version 1 of its report is missing"),
         (
             "INSERT INTO version SELECT study, 9, text, author, kind, 0, 0, '' FROM version LIMIT 1",
@@ -353,7 +353,7 @@ def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
         ("UPDATE signature SET version = 1 WHERE version = 2", "signature of version 1 is not the one"),
         ("DELETE FROM signature", "the signature of version 2 is missing"),
         ("DELETE FROM signature WHERE version = 3", "the signature of version 3 is missing"),
-        ("UPDATE version SET text = 'Clear.' WHERE number = 3", "version 3 of its report is not the text"),
+        ("UPDATE version SET text = 'Clear.' WHERE number = 3", "version 3 of its report is not what was logged"),
         ("UPDATE study SET patient_name = 'Evil^Bob'", "its patient, or another fact of it, is not what was logged"),
         ("UPDATE study SET indication = 'None.'", "its patient, or another fact of it"),
         ("UPDATE draft SET body = replace(body, 'left', 'right')", "draft 1 is not the one that was logged"),
@@ -361,16 +361,41 @@ def test_an_untouched_log_is_whole(room: ReadingRoom) -> None:
         ("DELETE FROM image", "an image of it is missing"),
         (
             "INSERT INTO image SELECT study, 9, 'ab', '', 'PNG', '', 1, 1, '', '', '', 0, '', 0 FROM image",
-            "of image 10",
+            "image 10 is not what was logged",
         ),
+        ("UPDATE image SET sop_instance_uid = '1.2.9'", "image 1 is not what was logged"),
+        ("UPDATE image SET position = 'lateral'", "image 1 is not what was logged"),
+        ("UPDATE image SET withdrawn = 1", "counts as withdrawn, or not, against the log"),
+        ("UPDATE signature SET signed_at = '2020-01-01T00:00:00.000Z'", "signature of version 2 is not the one"),
+        ("UPDATE signature SET organization = 'Elsewhere'", "signature of version 2 is not the one"),
+        ("UPDATE version SET author = 'bob' WHERE number = 2", "version 2 of its report is not what was logged"),
+        ("UPDATE version SET created_at = '2020' WHERE number = 2", "version 2 of its report is not what was logged"),
+        ("UPDATE version SET kind = 'draft', draft = 0 WHERE number = 2", "version 2 of its report is not what"),
+        ("UPDATE study SET state = 'drafted'", "stands as drafted, but by the log it was signed"),
+        ("UPDATE study SET state = 'withdrawn'", "stands as withdrawn, but by the log it was not withdrawn"),
+        ("UPDATE document SET uid = '1.2.3'", "the UIDs of the document of version 2 are not those logged"),
+        ("DELETE FROM document", "the UIDs of the document of version 2 are missing"),
+        ("DELETE FROM sending", "it is forgotten that version 2 was sent to PACS"),
+        ("UPDATE sending SET sent_at = NULL", "it is forgotten that version 2 was sent to PACS"),
+        (
+            "INSERT INTO sending SELECT NULL, study, 3, 1, 'PACS', 0, '', '', '', '' FROM sending",
+            "no entry tells that version 3 was sent to PACS",
+        ),
+        ("INSERT INTO session SELECT 'ab', digest, '9999' FROM token", "a session of 'Rita' is open that nobody"),
         ("UPDATE token SET role = 'admin'", "the token of 'Rita' is not what was logged"),
     ],
 )
 def test_what_is_changed_behind_its_back_is_seen(room: ReadingRoom, statement: str, fault: str) -> None:
     study_id = drafted(room)
-    room.access.add("Rita", "reader")
+    secret = room.access.add("Rita", "reader")
     room.reports.save(study_id, "Edited.", based_on=1, author="ann")
     room.reports.sign(study_id, 2, observer="Dr. Ann", actor="ann")
+    with room.database.transaction() as changing:
+        changing.execute("UPDATE study SET origin = 'dicom'")
+    room.outbox.collect("PACS")
+    room.outbox.sent(room.outbox.due()[0])
+    assert room.access.open_session(secret) is not None
+    assert verify(room).faults == ()
     room.reports.add(study_id, "Seen again.", based_on=2, observer="Dr. Ann", actor="ann")
     connection = sqlite3.connect(room.database.path)
     guarded = ("audit", "version", "signature")

@@ -27,6 +27,7 @@ def listen(
 
     from radwright.cli.progress import say
     from radwright.config import read_yaml
+    from radwright.serving.database import FILE as DATABASE
     from radwright.serving.inspecting import InspectionLimits, Inspector
     from radwright.serving.out.sr import structured_report
     from radwright.serving.pacs.config import PacsConfig
@@ -38,7 +39,10 @@ def listen(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
     )
     logging.getLogger("radwright").setLevel(logging.DEBUG if verbose else logging.INFO)
+    is_new = not (data / DATABASE).is_file()
     room = ReadingRoom(data)
+    if is_new:
+        say(f"{data} is a new reading room: radwright serve must be given the same --data")
     room.blobs.sweep()
     # Images are decoded in a process of their own: one that breaks the decoder takes nothing else along.
     cost = InspectionLimits(config.limits.inspection_s, config.limits.inspection_memory_mb, num_processes=1)

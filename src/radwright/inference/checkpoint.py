@@ -128,6 +128,21 @@ def save_checkpoint(
         raise OutputError(f"{path}: the checkpoint cannot be written: {why_not_written(error)}") from error
 
 
+def find_checkpoint(path: Path) -> Path:
+    """Where a checkpoint directory's files are, before anything of it is read.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    if not path.is_dir() and path.with_name(path.name + ".old").is_dir():
+        path = path.with_name(path.name + ".old")  # a kill between the two renames of `save_checkpoint`
+    if not (path / "config.json").is_file():
+        raise CheckpointError(
+            f"{path}: is no checkpoint (it has no config.json); `radwright train` writes one to RUN/best"
+        )
+    return path
+
+
 def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
     """Read a checkpoint directory, strictly: every weight that it should hold must be there, and no other.
 
@@ -135,13 +150,8 @@ def load_checkpoint(path: Path, *, device: str = "cpu") -> Checkpoint:
         CheckpointError: something is missing, damaged, of another version, or does not fit; a base that it needs is not
             where it was, or is another one.
     """
-    if not path.is_dir() and path.with_name(path.name + ".old").is_dir():
-        path = path.with_name(path.name + ".old")  # a kill between the two renames of `save_checkpoint`
+    path = find_checkpoint(path)
     config_path = path / "config.json"
-    if not config_path.is_file():
-        raise CheckpointError(
-            f"{path}: is no checkpoint (it has no config.json); `radwright train` writes one to RUN/best"
-        )
     try:
         values = json.loads(config_path.read_text(encoding="utf-8"))
         provenance = json.loads((path / "provenance.json").read_text(encoding="utf-8"))

@@ -95,7 +95,7 @@ class Drafter:
     Args:
         explainer: the checkpoint.
         silence: the level of risk that drafts keep; None: as they come.
-        name: what drafts call the network; the run's folder where it is empty.
+        name: what drafts call the network; where it is empty the run's folder, or that of the checkpoint outside a run.
     """
 
     def __init__(self, explainer: Explainer, silence: SilencePlan | None = None, name: str = "") -> None:
@@ -116,7 +116,7 @@ class Drafter:
         checkpoint = explainer.checkpoint
         settings: dict[str, Any] = {} if silence is None else silence.plain()
         self.identity = ModelIdentity(
-            name=name or checkpoint.path.resolve().parent.name,
+            name=name or _name_of(checkpoint.path.resolve()),
             method=checkpoint.config.method,
             weights=explainer.fingerprint,
             radwright=__version__,
@@ -316,3 +316,8 @@ def _on_image(map_SS: np.ndarray[Any, Any], image: ReadingImage, *, keep_aspect:
     cells = min(MOST_CELLS, height), min(MOST_CELLS, width)
     means = torch.nn.functional.adaptive_avg_pool2d(on, cells)[0, 0]
     return tuple(tuple(round(value, 6) for value in row) for row in means.tolist())
+
+
+def _name_of(checkpoint: Path) -> str:
+    """What to call a network: a run's best is called as the run."""
+    return checkpoint.parent.name if checkpoint.name == "best" else checkpoint.name

@@ -90,7 +90,8 @@ class Inspector:
             raise RefusedImageError(told["message"], told["kind"])
         if "message" in told:
             raise MissingExtraError(told["message"])
-        return Described(ReadingImage(**told["image"]), ReadingStudy(**told["study"]), tuple(told["notes"]))
+        image, study = ReadingImage(**told["image"]), ReadingStudy(**told["study"])
+        return Described(image, study, told["picture"], tuple(told["notes"]))
 
     def close(self) -> None:
         """End the processes."""

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal
 
 from radwright.errors import DamagedImageError, ImageError, StudyError
@@ -100,11 +101,13 @@ class Described:
     Attributes:
         image: at place 0, with the digest of its bytes, which are not kept yet.
         study: what the tags say; without id, state and times; all empty where it is no DICOM.
+        picture: digest of its decoded pixels, shown as its file wants; the same however they are packed.
         notes: what a person must know of the image.
     """
 
     image: ReadingImage
     study: ReadingStudy
+    picture: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -156,7 +159,8 @@ def describe_image(data: bytes, name: str, limits: Limits | None = None) -> Desc
         burned_in=header.is_burned_in,
     )
     note = f"{name}: the file says that text is written into its pixels; it may name the patient"
-    return Described(image, _facts(tags), (note,) if header.is_burned_in else ())
+    picture = hashlib.sha256(f"{pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes()).hexdigest()
+    return Described(image, _facts(tags), picture, (note,) if header.is_burned_in else ())
 
 
 def one_study(described: Sequence[Described], *, origin: Origin) -> tuple[ReadingStudy, tuple[ReadingImage, ...]]:
@@ -192,6 +196,12 @@ def clean_text(text: str, *, at_most: int = MAX_TEXT) -> str:
     return " ".join(shown.split())[:at_most].rstrip()
 
 
+def without_controls(text: str) -> str:
+    """A text of lines as it is kept: control characters, which no document may hold, are spaces."""
+    lines = text.replace("\r\n", "\n")
+    return "".join(" " if unicodedata.category(each) == "Cc" and each not in "\n\t" else each for each in lines)
+
+
 def clean_name(name: str) -> str:
     """The last part of a file's name as somebody sent it, clean; ``image`` where nothing is left."""
     last = clean_text(re.split(r"[/\\]", name)[-1], at_most=MAX_NAME)
@@ -224,6 +234,14 @@ def _probed(data: bytes, name: str, limits: Limits, header: DicomHeader) -> Enco
         raise RefusedImageError(str(error), "no chest radiograph" if header.refusal else kind) from error
 
 
+def _is_date(text: str) -> bool:
+    try:
+        datetime.strptime(text, "%Y%m%d")
+    except ValueError:
+        return False
+    return True
+
+
 def _facts(tags: Mapping[str, str]) -> ReadingStudy:
     def first(keywords: Sequence[str]) -> str:
         return next((text for keyword in keywords if (text := clean_text(tags.get(keyword, "")))), "")
@@ -233,4 +251,6 @@ def _facts(tags: Mapping[str, str]) -> ReadingStudy:
         facts[field] = facts[field].replace(".", "")  # as dates stood before DICOM 3.0
     for field, form in _FORMS.items():
         facts[field] = facts[field] if form.fullmatch(facts[field]) else ""
+    for field in ("birth_date", "study_date"):
+        facts[field] = facts[field] if _is_date(facts[field]) else ""
     return ReadingStudy("", "receiving", "", "", study_uid=clean_uid(tags.get("StudyInstanceUID", "")), **facts)

@@ -45,6 +45,27 @@ class Sending:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What has become of a report on its way.
+
+    Attributes:
+        version: of the report.
+        signed: whether it is the signed one, or an AI draft.
+        destination: name of the PACS.
+        attempts: made so far.
+        sent_at: when the PACS acknowledged it; None while it waits.
+        error: of the last attempt that failed; empty where none did.
+    """
+
+    version: int
+    signed: bool
+    destination: str
+    attempts: int
+    sent_at: str | None
+    error: str
+
+
 class Outbox:
     """The queue in a reading room's database; every method is one transaction."""
 
@@ -121,6 +142,19 @@ class Outbox:
                     connection, SYSTEM, "not sent", sending.study_id,
                     destination=sending.destination, report=sending.version, signed=sending.signed,
                 )  # fmt: skip
+
+    def of_study(self, study_id: str) -> list[Delivery]:
+        """What of a study was queued for which PACS, in that order."""
+        rows = self.database.connection.execute(
+            "SELECT version, signed, destination, attempts, sent_at, error FROM sending WHERE study = ? ORDER BY id",
+            (study_id,),
+        )
+        return [
+            Delivery(
+                row["version"], bool(row["signed"]), row["destination"], row["attempts"], row["sent_at"], row["error"]
+            )
+            for row in rows
+        ]
 
     def counts(self) -> dict[str, dict[str, float]]:
         """Per destination: ``waiting``, ``failing`` (tried in vain), ``sent``, ``oldest_s`` of those waiting."""

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from radwright.errors import ConfigError, require
+from radwright.inference.checkpoint import find_checkpoint
 from radwright.serving.room import ReadingRoom
 from radwright.serving.settings import ServeConfig
 
@@ -93,6 +94,7 @@ def run_server(request: ServeRequest, *, tell: Callable[[str], None]) -> bool:
     if (request.certificate is None) != (request.key is None):
         raise ConfigError("--certificate and --key belong together: give both, or neither")
     _check_certificate(request)
+    find_checkpoint(request.checkpoint)  # before a reading room is made for nothing
     room = ReadingRoom(request.data)
     is_local, has_tokens = is_loopback(request.host), room.access.has_tokens()
     if not (is_local or has_tokens):

@@ -154,6 +154,18 @@ class Studies:
             audit.append(connection, actor, action, made.id, image=image_digest(image), **new)
         return made.id
 
+    def came_again(self, sop_instance_uid: str, *, actor: str) -> None:
+        """A PACS sends an image that is here: where the study was uploaded, the PACS wants its report from now on."""
+        with self.database.transaction() as connection:
+            row = connection.execute(
+                "SELECT study FROM image JOIN study ON study.id = image.study "
+                "WHERE sop_instance_uid = ? AND withdrawn = 0 AND origin <> 'dicom'",
+                (sop_instance_uid,),
+            ).fetchone()
+            if row is not None:
+                self._is_in_pacs(connection, row["study"])
+                audit.append(connection, actor, "known to PACS", row["study"])
+
     def complete_quiet(self, before: str) -> list[str]:
         """Studies whose last image came before this time are complete: they wait for a draft now; their ids."""
         with self.database.transaction() as connection:

@@ -154,6 +154,7 @@ def study_out(room: ReadingRoom, study_id: str) -> wire.StudyOut:
         report=version_out(shown) if shown else None,
         signature=signature_out(signature) if signature else None,
         addenda=[addendum_out(each) for each in room.reports.addenda(study_id)],
+        deliveries=[wire.DeliveryOut(**_plain(each)) for each in room.outbox.of_study(study_id)],
         notes=[
             *_late(room, study_id, images, drafts, signature),
             *_notes(study, images, drafts[-1] if drafts else None, shown.text if shown else "", bool(signature)),

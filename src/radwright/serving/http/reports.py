@@ -14,6 +14,7 @@ from radwright.serving.http.answers import addendum_out, signature_out, version_
 from radwright.serving.http.common import Radiologist, ServerDep, UserDep, failures
 from radwright.serving.http.guard import RefusedError
 from radwright.serving.http.studies import Id
+from radwright.serving.intake import without_controls
 from radwright.serving.server import Server
 
 router = APIRouter(prefix="/v1/studies/{study_id}", tags=["reports"])
@@ -29,7 +30,7 @@ def save_report(server: ServerDep, user: Radiologist, study_id: Id, report: wire
     if not server.is_open and report.author not in {None, user.name}:
         message = f"this text was written by {report.author}, and {user.name} is signed in"
         raise RefusedError(409, "other_author", message)
-    made = server.room.reports.save(study_id, report.text, based_on=report.based_on, author=user.name)
+    made = server.room.reports.save(study_id, without_controls(report.text), based_on=report.based_on, author=user.name)
     return wire.SavedOut(version=version_out(made))
 
 
@@ -55,7 +56,7 @@ def add_addendum(server: ServerDep, user: Radiologist, study_id: Id, wanted: wir
     observer, organization = _observer(server, user, wanted.observer), server.config.organization
     made = server.room.reports.add(
         study_id,
-        wanted.text,
+        without_controls(wanted.text),
         based_on=wanted.based_on,
         observer=observer,
         organization=organization,

@@ -227,6 +227,17 @@ class AddendumOut(SignatureOut):
     text: str
 
 
+class DeliveryOut(BaseModel):
+    """A report on its way to a PACS; ``sent_at`` is null while it waits."""
+
+    version: int
+    signed: bool
+    destination: str
+    attempts: int
+    sent_at: str | None
+    error: str
+
+
 class StudyOut(BaseModel):
     """A study with everything that is known of it."""
 
@@ -239,6 +250,7 @@ class StudyOut(BaseModel):
     report: VersionOut | None
     signature: SignatureOut | None
     addenda: list[AddendumOut]
+    deliveries: list[DeliveryOut]
     notes: list[str]
 
 

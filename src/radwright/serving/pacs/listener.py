@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from radwright.errors import OutputError
+from radwright.errors import OutputError, StoreError
 from radwright.serving.intake import Described, Limits, RefusalKind, RefusedImageError, clean_uid
 from radwright.serving.known import image_digest, is_own_report, patient_of_study
 from radwright.serving.pacs.part10 import dicom_file
@@ -152,7 +152,8 @@ class Listener:
             transfer_syntax_uid=received.transfer_syntax_uid,
         )
         if (known := image_digest(self._room.database, uid)) is not None:
-            return self._again(received, is_same=known == hashlib.sha256(data).hexdigest())
+            is_same = known == hashlib.sha256(data).hexdigest() or self._is_same_picture(known, data, uid)
+            return self._again(received, is_same=is_same)
         try:
             with self._decoding:
                 described = self._describe(data, f"{uid}.dcm")
@@ -164,6 +165,15 @@ class Listener:
         if not study.study_uid:
             return self._refused(received, Status.NO_STUDY, "the object has no valid StudyInstanceUID")
         return self._keep(received, described, data)
+
+    def _is_same_picture(self, known: str, data: bytes, uid: str) -> bool:
+        """Whether an image that is packed otherwise (transfer syntax, file header) shows and says the same."""
+        try:
+            with self._decoding:
+                here, there = (self._describe(each, f"{uid}.dcm") for each in (self._room.blobs.get(known), data))
+        except (RefusedImageError, StoreError):
+            return False
+        return bool(here.picture) and (here.picture, here.study) == (there.picture, there.study)
 
     def _keep(self, received: Received, described: Described, data: bytes) -> Answer:
         room, study = self._room, replace(described.study, origin="dicom")
@@ -184,6 +194,7 @@ class Listener:
     def _again(self, received: Received, *, is_same: bool) -> Answer:
         if not is_same:
             return self._refused(received, Status.OTHER_BYTES, "this SOPInstanceUID is here with other content")
+        self._room.studies.came_again(clean_uid(received.sop_instance_uid), actor=f"pacs:{received.calling_ae}")
         self._tally.add("again")
         return Answer(Status.SUCCESS)
 

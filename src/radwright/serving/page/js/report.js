@@ -55,7 +55,7 @@ export class ReportView {
     if (signature) {
       this.page.viewer.show(null);
       this.page.viewer.legend.say("");
-      fill(this.body, signatureBox(signature), el("p", { class: "signed-text", tabindex: "0" }, this.text), drawAddenda(this.data.addenda), this.diffFromDraft());
+      fill(this.body, signatureBox(signature), deliveryWords(this.data), el("p", { class: "signed-text", tabindex: "0" }, this.text), drawAddenda(this.data.addenda), this.diffFromDraft());
     } else if (this.data.report) {
       const { state } = this.data.study;
       this.list = new SentenceList({ report: this.text, draft, accepted: this.page.accepted, shelf: this.shelf, viewer: this.page.viewer, chosen: () => {} });
@@ -262,6 +262,26 @@ export class ReportView {
 function versionWords(report) {
   const kind = report.kind === "draft" ? "as drafted" : `edited by ${personName(report.author)}`;
   return `Version ${report.number}, ${kind}, ${localTime(report.created_at)}`;
+}
+
+/**
+ * Whether the signed report has reached a PACS.
+ * @param {any} data
+ */
+function deliveryWords({ study, deliveries = [] }) {
+  const sent = deliveries.filter((/** @type {any} */ each) => each.signed);
+  if (sent.length === 0) {
+    const why = study.origin === "upload" ? "The study was uploaded here, so no PACS is sent its report: export it (o)." : "Not queued for a PACS yet.";
+    return el("p", { class: "muted delivery" }, why);
+  }
+  return el(
+    "ul",
+    { class: "muted delivery", "aria-label": "Where the report was sent" },
+    sent.map((/** @type {any} */ { version, destination, attempts, sent_at, error }) => {
+      const failed = attempts > 0 ? `, ${attempts} ${attempts === 1 ? "attempt" : "attempts"} failed${error ? ` (${error})` : ""}` : "";
+      return el("li", { class: !sent_at && attempts > 0 && "notice" }, `Version ${version}: ${sent_at ? `in ${destination} since ${localTime(sent_at)}` : `waits for ${destination}${failed}`}`);
+    }),
+  );
 }
 
 /** @param {any} signature */
