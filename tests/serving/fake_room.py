@@ -74,6 +74,7 @@ class FakeStudy:
     signature: dict[str, Any] | None = None
     addenda: list[dict[str, Any]] = field(default_factory=list)
     deliveries: list[dict[str, Any]] = field(default_factory=list)
+    origin: str = "dicom"
     received_at: str = field(default_factory=now)
     forced: dict[str, bool] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
@@ -125,7 +126,7 @@ class FakeStudy:
         return {
             "id": self.id, "state": self.state, "reason": self.reason, "patient_id": "", "patient_name": "",
             "birth_date": "", "sex": "", "accession": "", "study_date": "", "description": "",
-            "referring_physician": "", "indication": self.phantom.sections["indication"], "origin": "dicom",
+            "referring_physician": "", "indication": self.phantom.sections["indication"], "origin": self.origin,
             **self.facts, "received_at": self.received_at, "updated_at": self.received_at,
             "num_images": len(self.images),
             "thumbnail": f"/v1/studies/{self.id}/images/0/thumbnail", "findings": titled,

@@ -545,8 +545,12 @@ def test_a_conflict_shows_both_texts(browser: Any, room: FakeRoom) -> None:
 def test_the_page_tells_whether_the_pacs_has_a_signed_report(browser: Any, room: FakeRoom) -> None:
     study = study_of(room)
     room.change("POST", study, ["sign"], {"version": 1, "observer": "Reader^Otto"})
+    study.origin = "upload"
     with Reader(browser, room.url, hash_of(study)) as reader:
         reader.sees("no PACS is sent its report: export it")
+    study.origin = "dicom"
+    with Reader(browser, room.url, hash_of(study)) as reader:
+        reader.sees("Not queued for a PACS yet.")
     row = {
         "version": 1,
         "signed": True,

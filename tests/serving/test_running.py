@@ -16,7 +16,7 @@ import pytest
 from pacs_cases import free_port, until
 from room_cases import image, study
 
-from radwright.errors import ConfigError, StoreError
+from radwright.errors import CheckpointError, ConfigError, StoreError
 from radwright.serving.room import ReadingRoom
 from radwright.serving.running import ServeRequest, is_loopback, run_server
 from radwright.serving.server import only_server
@@ -24,7 +24,10 @@ from trained import trained_checkpoint
 
 
 def refused(tmp_path: Path, **values: Any) -> None:
-    run_server(ServeRequest(tmp_path / "no checkpoint", tmp_path / "room", **values), tell=lambda told: None)
+    checkpoint = tmp_path / "no network"
+    checkpoint.mkdir(exist_ok=True)
+    (checkpoint / "config.json").write_text("{}")
+    run_server(ServeRequest(checkpoint, tmp_path / "room", **values), tell=lambda told: None)
 
 
 def test_others_are_let_in_with_tokens_only(tmp_path: Path) -> None:
@@ -110,3 +113,9 @@ def test_told_to_stop_it_stops_though_somebody_still_listens(tmp_path: Path) -> 
     assert f"{url}/" in told
     assert "no token is needed" in told
     assert "Traceback" not in told
+
+
+def test_a_wrong_checkpoint_leaves_no_room_behind(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is no checkpoint \(it has no config.json\)"):
+        run_server(ServeRequest(tmp_path / "nothing", tmp_path / "room"), tell=lambda told: None)
+    assert not (tmp_path / "room").exists()
