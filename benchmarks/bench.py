@@ -61,6 +61,13 @@ BENCHMARKS = (
         6,
     ),
     Benchmark(
+        "jobs",
+        "What do whole drafting jobs reach on a GPU, alone and by Ray's workers?",
+        ("whole_jobs.py",),
+        6,
+        needs_gpu=True,
+    ),
+    Benchmark(
         "gpu",
         "Training and drafting on a GPU beside its ceilings?",
         ("gpu.py", "--json", f"{FOLDER}/gpu.json"),

@@ -64,3 +64,27 @@ def test_linear_cost_is_the_slope_between_two_sizes(monkeypatch: pytest.MonkeyPa
         assert row["ratio"] == 1.5
         assert (row["peak_mb"], row["own_mb"]) == ([82, 84], [41, 42])
     assert "1.50" in show(rows, [1050, 10050])
+
+
+def test_a_plan_is_the_rates_times_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from planning import Assumed, Rates, cores_per_gpu, plan
+
+    rates = Rates(0.036, 0.072, 0.36, None, 100.0, 50.0, 36.0, 0.0, 1e6, 50.0)
+    assumed = Assumed(cores=10, gpus=2, core_hour=1.0, gpu_hour=10.0, gb_month=0.0, efficiency=0.5, epochs=2)
+    stages = {stage.name: stage for stage in plan(rates, assumed, 1_000_000, 100)}
+    assert list(stages) == ["prepare", "draft, CPU float32", "draft, GPU", "train, GPU, 2 epochs"]
+    assert stages["prepare"].core_hours == pytest.approx(20)
+    assert stages["prepare"].wall_hours == pytest.approx(2 + 0.01)
+    assert stages["prepare"].price == pytest.approx(20)
+    assert stages["draft, CPU float32"].core_hours == pytest.approx(240)
+    assert stages["draft, GPU"].gpu_hours == pytest.approx(10_000 / 3600)
+    assert stages["draft, GPU"].price == pytest.approx(10 * 10_000 / 3600 + 40)
+    assert stages["train, GPU, 2 epochs"].gpu_hours == pytest.approx(40_000 / 3600)
+    assert cores_per_gpu(rates, assumed) == pytest.approx({"draft": 14.4, "train": 7.2})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["planning.py", "whole_jobs.py"])
+def test_jobs_on_ray(script: str) -> None:
+    check_machine(json.loads(run(script, "--tiny", "--json").strip().splitlines()[-1]))

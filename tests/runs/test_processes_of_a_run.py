@@ -51,8 +51,8 @@ FIRST = "backbone.conv1.weight"
 
 
 def check_same(one: Path, other: Path, start: Path) -> None:
-    """Equal but for rounding. FSDP2 wants convolutions' weights contiguous, not channels last; in that order max pooling
-    chooses another one of equal values (a phantom's background), which the first convolution's gradient shows.
+    """Equal but for rounding. FSDP2 wants convolutions' weights contiguous, not channels last; in that order max
+    pooling chooses another one of equal values (a phantom's background): the first convolution's gradient shows it.
     """
     ours, theirs, first = weights(one), weights(other), weights(start)
     assert ours.keys() == theirs.keys()
