@@ -1,10 +1,10 @@
 """What does ``radwright generate`` draft a second, from a prepared store to files, by itself and by Ray's workers?
 
 Run ``python benchmarks/whole_jobs.py`` (a GPU: five minutes and 5 GB of disk; a CPU: ``--tiny``, which only shows that
-it runs). Studies of two JPEG views (1,024 px, quality 90, a handful of pictures repeated), a network of the published size
-with random weights, beam 3, 60 tokens, no early stop, bf16 on a GPU. Each job runs twice, on some of the studies and on
-all; the rate is that of the rest, so starting does not count. Commands are processes of their own; the drafts of all
-ways are compared.
+it runs). Studies of two JPEG views (1,024 px, quality 90, a handful of pictures repeated), a network of the published
+size with random weights, beam 3, 60 tokens, no early stop, bf16 on a GPU. Each job runs twice, on some of the studies
+and on all; the rate is that of the rest, so starting does not count. Commands are processes of their own; the drafts of
+all ways are compared.
 """
 
 from __future__ import annotations
