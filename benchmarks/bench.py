@@ -45,6 +45,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("drafting", "CPU-seconds and memory of a draft?", ("generation.py", "--json"), 2),
     Benchmark("training", "CPU-seconds and memory of a training step?", ("training_step.py", "--json"), 1),
+    Benchmark("processes", "What do several processes cost, with whole or shared weights?", ("many_processes.py",), 5),
     Benchmark("floors", "Where does the time go, and how far from the floor?", ("floors.py", "--out", FOLDER), 6),
     Benchmark("engines", "What do ONNX Runtime, int8 and torch.compile bring?", ("engines.py",), 12),
     Benchmark("data", "How fast do image files become batches, beside their codec?", ("data.py",), 4),
