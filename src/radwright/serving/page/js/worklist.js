@@ -154,7 +154,7 @@ function tableHead() {
  * @param {() => void} changed
  */
 function makeFilters(count, changed) {
-  const search = el("input", { type: "search", id: "q", placeholder: "Name, patient id, accession", autocomplete: "off", spellcheck: "false" });
+  const search = el("input", { type: "search", id: "q", placeholder: "Name, id, accession", autocomplete: "off", spellcheck: "false" });
   search.value = wanted.q;
   let timer = 0;
   search.addEventListener("input", () => {
