@@ -155,6 +155,16 @@ def test_a_study_that_is_here_by_mistake_is_withdrawn_and_restored(client: TestC
     assert client.put(f"{path}/report", json=edit).status_code == 200
 
 
+@pytest.mark.parametrize("observer", ["a=b=c=d", "a^b^c^d^e^f", "^=^"])
+def test_nobody_signs_under_a_name_that_no_report_can_bear(client: TestClient, observer: str) -> None:
+    study_id = drafted(client)
+    for path, sent in (("sign", {"version": 1}), ("addenda", {"text": "More.", "based_on": 1})):
+        refused = client.post(f"/v1/studies/{study_id}/{path}", json={**sent, "observer": observer})
+        assert refused.status_code == 422
+        assert "observer" in refused.json()["error"]["message"]
+        assert client.get(f"/v1/studies/{study_id}").json()["signature"] is None
+
+
 def test_clues_are_switched_and_the_draft_follows(client: TestClient) -> None:
     study_id = drafted(client)
     answer = client.post(f"/v1/studies/{study_id}/drafts", json={"clues": {"on": ["Edema"], "off": []}})

@@ -284,6 +284,16 @@ def test_an_organization_that_is_not_known_is_not_made_up(tmp_path: Path) -> Non
     assert complaints(data, tmp_path) == []
 
 
+@pytest.mark.parametrize("observer", ["M" * 64, "Anna=" + "M" * 64])
+def test_the_longest_name_of_a_signer_still_is_a_name(observer: str) -> None:
+    whole = reported()
+    assert whole.signature is not None
+    data = structured_report(
+        dataclasses.replace(whole, signature=dataclasses.replace(whole.signature, observer=observer))
+    )
+    assert str(read(data).VerifyingObserverSequence[0].VerifyingObserverName) == observer
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_uids_of_the_images_are_met_even_where_they_are_odd() -> None:
     dataset = read(structured_report(reported(study_uid="1.02.3")))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from radwright.errors import OutputError
 from radwright.serving import audit
 from radwright.serving.access import User
 from radwright.serving.export import FORMATS, export_report
@@ -15,6 +16,7 @@ from radwright.serving.http.common import Radiologist, ServerDep, UserDep, failu
 from radwright.serving.http.guard import RefusedError
 from radwright.serving.http.studies import Id
 from radwright.serving.intake import without_controls
+from radwright.serving.out.values import signer
 from radwright.serving.server import Server
 
 router = APIRouter(prefix="/v1/studies/{study_id}", tags=["reports"])
@@ -69,13 +71,18 @@ def _observer(server: Server, user: User, wanted: str | None) -> str:
     """Whose name stands under a signature: the token's; without tokens, the one that is given.
 
     Raises:
-        RefusedError: none is given, or another one than the token's.
+        RefusedError: none is given, another one than the token's, or one that cannot stand in a DICOM report.
     """
-    if server.is_open and not wanted:
-        raise RefusedError(422, "invalid", "observer: give the radiologist's name; it stands under the report")
     if not server.is_open and wanted not in {None, user.name}:
         raise RefusedError(409, "other_author", f"{wanted} was to sign, and {user.name} is signed in")
-    return (wanted if server.is_open else user.name) or user.name
+    observer = (wanted or "") if server.is_open else user.name
+    try:
+        stands = signer(observer)
+    except OutputError as error:
+        raise RefusedError(422, "invalid", str(error)) from error
+    if not stands:
+        raise RefusedError(422, "invalid", "observer: give the radiologist's name; it stands under the report")
+    return observer
 
 
 @router.get(

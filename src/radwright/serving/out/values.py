@@ -103,13 +103,15 @@ def person(name: str, field: str) -> str:
 
 
 def signer(name: str) -> str:
-    """The name of who signed as a PN; one that is none stands whole in the first component, marked so by its ``^``.
+    """The name of who signed as a PN; one that is none stands whole in the first component, marked so by its ``^``
+    where that still fits.
 
     Raises:
         OutputError: as ``person``.
     """
     whole = person(name, "observer")
-    return whole if "^" in whole or not whole else f"{whole}^"
+    is_full = len(whole.rpartition("=")[2]) == MAX_NAME
+    return whole if "^" in whole or not whole or is_full else f"{whole}^"
 
 
 def name_parts(name: str) -> tuple[str, str, str, str, str]:
