@@ -69,6 +69,9 @@ BENCHMARKS = (
         needs_gpu=True,
     ),
     Benchmark(
+        "runs", "How much of a GPU's own rate does a training run reach?", ("training_run.py",), 4, needs_gpu=True
+    ),
+    Benchmark(
         "gpu",
         "Training and drafting on a GPU beside its ceilings?",
         ("gpu.py", "--json", f"{FOLDER}/gpu.json"),

@@ -34,6 +34,7 @@ from published_size import table
 from radwright.data.loading import AugmentationConfig, BatchLoader, LoadingConfig
 from radwright.data.phantom import PhantomConfig, generate_study
 from radwright.data.store import HEADER, STORE_VERSION, PreparedStore, study_row
+from radwright.data.transfer import finished
 from radwright.data.writing import StoreWriter
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.pixels import image_pixels
@@ -211,8 +212,9 @@ def measure_loading(num_studies: int, side: int, rounds: int) -> dict[str, Any]:
             return BatchLoader(store, whole, CONFIG, loading, tokenizer=None, augmentation=augmentation, batch_size=16)
 
         def epoch(batches: BatchLoader) -> None:
-            for _ in batches.steps(0):
-                pass
+            for step in batches.steps(0):
+                for batch in step:
+                    finished(batch)
 
         def images_alone() -> None:
             for study in store:
@@ -222,7 +224,7 @@ def measure_loading(num_studies: int, side: int, rounds: int) -> dict[str, Any]:
         cached, changed = loader(workers=0), loader(AugmentationConfig(), workers=0)
         epoch(cached)
         epoch(changed)
-        batches = [step[0].images_BV1SS for step in cached.steps(0)]
+        batches = [finished(step[0]).images_BV1SS for step in cached.steps(0)]
         ways: dict[str, Callable[[], object]] = {
             "images alone": images_alone,
             "loader, 0 workers": lambda: epoch(loader(workers=0, cache_mb=0)),

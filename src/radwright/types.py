@@ -203,7 +203,8 @@ class Batch:
 
     Attributes:
         study_ids: length B.
-        images_BV1SS: float32 in [0, 1]; views that a study lacks are zero.
+        images_BV1SS: float32 in [0, 1]; views that a study lacks are zero. On its way from a loader a batch may hold
+            uint8 instead, and ``changes_B7``: ``radwright.data.transfer.send`` makes it what a network takes.
         view_mask_BV: bool, True where a view exists.
         positions_BV: int64 index into ``VIEW_POSITIONS``.
         token_ids_BT: int64, BOS ... EOS then PAD; None at inference.
@@ -214,6 +215,8 @@ class Batch:
             losses and labels, never an input. None at inference.
         indications: length B, why each study was asked for ("" where that is not known): an input, at inference too.
             None: nobody asked for it.
+        changes_B7: float32, the random change that each study's images have yet to get, a row of
+            ``radwright.imaging.augment.Draw.numbers``; None: none.
     """
 
     study_ids: tuple[str, ...]
@@ -225,6 +228,7 @@ class Batch:
     seeds_B: Tensor | None = None
     reports: tuple[str, ...] | None = None
     indications: tuple[str, ...] | None = None
+    changes_B7: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.study_ids)
@@ -252,7 +256,7 @@ class Batch:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Every tensor that is there."""
-        optional = (self.token_ids_BT, self.lengths_B, self.seeds_B)
+        optional = (self.token_ids_BT, self.lengths_B, self.seeds_B, self.changes_B7)
         given = (self.images_BV1SS, self.view_mask_BV, self.positions_BV, *optional)
         return tuple(tensor for tensor in given if tensor is not None)
 
@@ -283,6 +287,7 @@ class Batch:
             maybe(self.seeds_B),
             texts(self.reports),
             texts(self.indications),
+            maybe(self.changes_B7),
         )
 
 

@@ -85,6 +85,6 @@ def test_a_plan_is_the_rates_times_the_number(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["planning.py", "whole_jobs.py", "many_processes.py"])
+@pytest.mark.parametrize("script", ["planning.py", "whole_jobs.py", "many_processes.py", "training_run.py"])
 def test_jobs_of_many_processes(script: str) -> None:
     check_machine(json.loads(run(script, "--tiny", "--json").strip().splitlines()[-1]))

@@ -19,6 +19,7 @@ from radwright.data.loading import (
     report_tokens,
 )
 from radwright.data.store import HEADER, STORE_VERSION, PreparedStore, study_row
+from radwright.data.transfer import finished
 from radwright.data.writing import StoreWriter
 from radwright.errors import ConfigError, StudyError
 from radwright.imaging.augment import draw
@@ -63,7 +64,7 @@ def loader(store: PreparedStore, tokenizer: Any, indices: Any = None, **values: 
 def by_study(batches: Any) -> dict[str, str]:
     """Study id -> digest of everything a batch holds of it, without padding."""
     found: dict[str, str] = {}
-    for batch in batches:
+    for batch in map(finished, batches):
         for row, study_id in enumerate(batch.study_ids):
             assert study_id not in found
             mask = batch.view_mask_BV[row]

@@ -15,6 +15,7 @@ from radwright.data import files
 from radwright.data.loading import AugmentationConfig, BatchLoader, LoadingConfig
 from radwright.data.order import draw_key, epoch_order, study_seed
 from radwright.data.store import HEADER, STORE_VERSION, PreparedStore, study_row
+from radwright.data.transfer import finished
 from radwright.data.writing import StoreWriter
 from radwright.errors import ConfigError
 from radwright.imaging.config import ImageConfig
@@ -45,7 +46,7 @@ def loader(store: PreparedStore, **values: Any) -> BatchLoader:
 def contents(batches: list[Batch]) -> Counter[tuple[str, int, float]]:
     """(study, seed, sum of its pixels) for each place of the batches."""
     found: Counter[tuple[str, int, float]] = Counter()
-    for batch in batches:
+    for batch in map(finished, batches):
         assert batch.seeds_B is not None
         sums = batch.images_BV1SS.double().sum(dim=(1, 2, 3, 4)).tolist()
         found.update(zip(batch.study_ids, batch.seeds_B.tolist(), sums, strict=True))

@@ -10,6 +10,9 @@ import pytest
 import torch
 from training_toy import batch_of, configure, train
 
+from radwright.data.transfer import finished, send
+from radwright.imaging.augment import AugmentationConfig, draw
+from radwright.imaging.tensor import augment
 from radwright.methods.objectives import TeacherForcing, TeacherForcingConfig
 from radwright.training.engine import StepModule
 from radwright.training.feeding import feed
@@ -91,6 +94,41 @@ def test_the_loop_closes_its_batches_on_a_gpu_and_trains_to_the_same_weights(tmp
         finals.append({name: tensor.cpu() for name, tensor in toy.state_dict().items()})
     for name, tensor in finals[0].items():
         torch.testing.assert_close(finals[1][name], tensor, rtol=1e-9, atol=1e-12)
+
+
+def raw(dtype: torch.dtype) -> Batch:
+    """As a loader yields it: eight or sixteen bits, changes to be made, a study without its second view."""
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randint(0, 256, (3, 2, 1, 32, 32), generator=generator, dtype=torch.uint8)
+    views = torch.tensor([[True, True], [True, False], [True, True]])
+    images[~views] = 0
+    draws = [draw(AugmentationConfig(), seed=0, epoch=0, study_id=str(k)).numbers(0.25) for k in range(3)]
+    given = images if dtype == torch.uint8 else images.float() / 255
+    return Batch(("a", "b", "c"), given, views, views.long(), changes_B7=torch.tensor(draws))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_what_is_fed_is_finished(dtype: torch.dtype) -> None:
+    (fed,) = feed((step for step in [[raw(dtype)]]), torch.device("cpu"))
+    (host,), (batch,) = fed.host, fed.device
+    assert host.changes_B7 is not None
+    assert batch.changes_B7 is None
+    assert batch.images_BV1SS.dtype == torch.float32
+    assert not batch.images_BV1SS[1, 1].any()
+    unit_BVSS = raw(torch.float32).images_BV1SS[:, :, 0]
+    changed = augment(unit_BVSS, host.changes_B7)
+    assert torch.equal(batch.images_BV1SS[batch.view_mask_BV][:, 0], changed[batch.view_mask_BV])
+    assert not torch.allclose(changed, unit_BVSS, atol=0.01)
+    # A loader's batch is as it was: another epoch, or a step done again, finds it so.
+    assert torch.equal(host.images_BV1SS, raw(dtype).images_BV1SS)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_gpu_finishes_as_a_cpu_does(dtype: torch.dtype, gpu: torch.device) -> None:
+    expected, found = finished(raw(dtype)), send(raw(dtype), gpu)
+    assert found.images_BV1SS.device.type == "cuda"
+    torch.testing.assert_close(found.images_BV1SS.cpu(), expected.images_BV1SS, rtol=0, atol=1e-4)
+    assert found.changes_B7 is None
 
 
 def reports(num_studies: int, dtype: torch.dtype) -> Batch:

@@ -1,35 +1,41 @@
 """Studies -> batches: views padded, reports as tokens, and the training order that any number of processes shares.
 
+What a loader does for a study whose images are in its cache is little more than copying them: a GPU's own thread waits
+for the interpreter whenever a loading thread has it. So images stay the integers that they were decoded to, and what
+turns them into the network's numbers happens on its device (``radwright.data.transfer``).
+
 Shape legend: B studies, V views, S image side in pixels, T report tokens.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter, deque
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from radwright.config import Config
 from radwright.data.order import draw_key, epoch_order, study_seed, weights_of
 from radwright.data.reports import Target, report_text
 from radwright.data.studies import Studies
+from radwright.data.transfer import finished
 from radwright.errors import ConfigError, StudyError
 from radwright.imaging.augment import AugmentationConfig as AugmentationConfig
-from radwright.imaging.augment import Draw, augment, draw
+from radwright.imaging.augment import Draw, draw
 from radwright.imaging.config import ImageConfig
 from radwright.imaging.decode import Pixels
 from radwright.imaging.pixels import image_pixels
 from radwright.imaging.tensor import pixels_to_tensor
 from radwright.types import VIEW_POSITIONS, Batch, CutsAtSentences, Study, Tokenizer, View
 
-Views = tuple[list[Pixels], list[int]]
-"""A study's views decoded and resized, (S, S) each, and their positions as index into ``VIEW_POSITIONS``."""
+_TOKEN_BYTES = 16
+"""What a token of a report takes in memory, about: its place in a list, and the characters of its word."""
 
 Drawn = tuple[int, int]
 """A study of an epoch: its index, and how many times the epoch has drawn it before."""
@@ -52,7 +58,8 @@ class LoadingConfig(Config):
     batches_ahead: int = Field(default=4, ge=1)
     """How many micro-batches decoding may run ahead of training."""
     cache_mb: int = Field(default=1024, ge=0)
-    """Memory for decoded images, in MiB, filled once and kept over epochs; the tensors are the same to the bit."""
+    """Memory for studies with decoded images, in MiB, filled once and kept over epochs: each process has as much for
+    training and for validation. The tensors are the same to the bit. 50 kB a view of 224 pixels and 8 bits."""
 
 
 @dataclass(slots=True)
@@ -61,21 +68,23 @@ class LoadedStudy:
 
     Attributes:
         study_id: its id.
-        images: float32 (1, S, S) each; none where it lacks them.
+        images: uint8 or uint16 (S, S) each; none where it lacks them.
         positions: one per image, index into ``VIEW_POSITIONS``.
         token_ids: its report, empty where it lacks one; None at inference.
         seed: of random draws from it, in [0, 2**63); None: nothing is drawn.
+        change: of its images, a row of ``Batch.changes_B7``; None: none.
         report: its target text, empty where it lacks one; None at inference.
         indication: why it was asked for, empty where that is not known.
     """
 
     study_id: str
-    images: list[Tensor]
+    images: list[Pixels]
     positions: list[int]
     token_ids: list[int] | None
-    seed: int | None = None
     report: str | None = None
     indication: str = ""
+    seed: int | None = None
+    change: tuple[float, ...] | None = None
 
 
 def make_batch(
@@ -100,20 +109,19 @@ def make_batch(
         incomplete: whether a study may lack its images or (with a tokenizer) its report; never both.
 
     Returns:
-        A batch on the CPU; V is the most views of a study in it, T the longest report.
+        A finished batch on the CPU; V is the most views of a study in it, T the longest report.
 
     Raises:
         StudyError: a study has no view or (with a tokenizer) no report where it may not lack them, or an image that
             cannot be decoded.
     """
     loading = loading or LoadingConfig()
-    changes = [None] * len(studies) if draws is None else draws
-    keys = [None] * len(studies) if seeds is None else seeds
-    loaded = [
-        load_study(study, image, loading, tokenizer=tokenizer, change=change, seed=seed, incomplete=incomplete)
-        for study, change, seed in zip(studies, changes, keys, strict=True)
-    ]
-    return collate(loaded, image.size_px, None if tokenizer is None else tokenizer.pad_id)
+    loaded = [load_study(study, image, loading, tokenizer=tokenizer, incomplete=incomplete) for study in studies]
+    if draws is not None:
+        loaded = [replace(study, change=each.numbers(image.padding)) for study, each in zip(loaded, draws, strict=True)]
+    if seeds is not None:
+        loaded = [replace(study, seed=seed) for study, seed in zip(loaded, seeds, strict=True)]
+    return finished(collate(loaded, image.size_px, None if tokenizer is None else tokenizer.pad_id))
 
 
 def load_study(
@@ -122,45 +130,20 @@ def load_study(
     loading: LoadingConfig,
     *,
     tokenizer: Tokenizer | None = None,
-    change: Draw | None = None,
-    seed: int | None = None,
     incomplete: bool = False,
 ) -> LoadedStudy:
-    """One study ready for ``collate``; arguments and errors as for ``make_batch``."""
-    views = _study_views(study, image, loading)
-    token_ids = _checked_tokens(study, views, tokenizer, loading, incomplete=incomplete)
-    images = [_image(view_pixels, change, image) for view_pixels in views[0]]
-    return _loaded(study, images, views[1], token_ids, seed, loading)
-
-
-def _loaded(
-    study: Study,
-    images: list[Tensor],
-    positions: list[int],
-    token_ids: list[int] | None,
-    seed: int | None,
-    loading: LoadingConfig,
-) -> LoadedStudy:
-    report = None if token_ids is None else report_text(study, loading.target)
-    return LoadedStudy(study.study_id, images, positions, token_ids, seed, report, study.section("indication"))
-
-
-def _study_views(study: Study, image: ImageConfig, loading: LoadingConfig) -> Views:
+    """One study ready for ``collate``, nothing drawn; arguments and errors as for ``make_batch``."""
     views = choose_views(study.views, loading.max_views)
-    return [_view_pixels(view, image) for view in views], [VIEW_POSITIONS.index(view.position) for view in views]
-
-
-def _checked_tokens(
-    study: Study, views: Views, tokenizer: Tokenizer | None, loading: LoadingConfig, *, incomplete: bool
-) -> list[int] | None:
-    """The report's tokens (None without a tokenizer), once the study has what it must have."""
-    if not (views[0] or incomplete):
+    if not (views or incomplete):
         raise StudyError(f"study {study.study_id}: has no image")
     token_ids = None if tokenizer is None else report_tokens(study, tokenizer, loading, required=not incomplete)
-    if not (views[0] or token_ids):
+    if not (views or token_ids):
         lacking = "no image" if tokenizer is None else f"neither an image nor {loading.target}"
         raise StudyError(f"study {study.study_id}: has {lacking}")
-    return token_ids
+    report = None if token_ids is None else report_text(study, loading.target)
+    positions = [VIEW_POSITIONS.index(view.position) for view in views]
+    images = [_view_pixels(view, image) for view in views]
+    return LoadedStudy(study.study_id, images, positions, token_ids, report, study.section("indication"))
 
 
 def choose_views(views: Sequence[View], max_views: int) -> list[View]:
@@ -211,40 +194,49 @@ def _view_pixels(view: View, image: ImageConfig) -> Pixels:
     return image_pixels(data, image, name=name, original_size=view.original_size)
 
 
-def _image(pixels: Pixels, change: Draw | None, image: ImageConfig) -> Tensor:
-    if change is None:
-        return pixels_to_tensor(pixels)
-    return torch.from_numpy(augment(pixels, change, padding=image.padding)).unsqueeze(0)
-
-
 def collate(loaded: Sequence[LoadedStudy], side: int, pad_id: int | None) -> Batch:
-    """Pad views with zeros and reports with ``pad_id`` (None: no reports); ``side`` is S."""
-    num_views = max(1, *(len(study.images) for study in loaded))
-    images_BV1SS = torch.zeros(len(loaded), num_views, 1, side, side)
-    mask_BV = torch.zeros(len(loaded), num_views, dtype=torch.bool)
-    positions_BV = torch.zeros(len(loaded), num_views, dtype=torch.int64)
+    """Pad views with zeros and reports with ``pad_id`` (None: no reports); ``side`` is S.
+
+    The batch is not finished (``radwright.data.transfer.finished``): its images are uint8 where all of them have eight
+    bits, else float32, and no change has been made to them.
+    """
+    num_studies, num_views = len(loaded), max(1, *(len(study.images) for study in loaded))
+    is_small = all(pixels.dtype == np.uint8 for study in loaded for pixels in study.images)
+    # Filled by NumPy, whose copies of an image cost a fraction of torch's.
+    images_BVSS = np.zeros((num_studies, num_views, side, side), np.uint8 if is_small else np.float32)
+    mask_BV = np.zeros((num_studies, num_views), bool)
+    positions_BV = np.zeros((num_studies, num_views), np.int64)
     for row, study in enumerate(loaded):
-        for column, (image, position) in enumerate(zip(study.images, study.positions, strict=True)):
-            images_BV1SS[row, column] = image
+        for column, (pixels, position) in enumerate(zip(study.images, study.positions, strict=True)):
+            images_BVSS[row, column] = pixels if is_small else pixels_to_tensor(pixels)[0]
             mask_BV[row, column] = True
             positions_BV[row, column] = position
-    study_ids = tuple(study.study_id for study in loaded)
     seeds = [study.seed for study in loaded if study.seed is not None]
-    seeds_B = torch.tensor(seeds, dtype=torch.int64) if len(seeds) == len(loaded) else None
-    indications = tuple(study.indication for study in loaded)
+    changes = [study.change for study in loaded if study.change is not None]
+    batch = Batch(
+        tuple(study.study_id for study in loaded),
+        torch.from_numpy(images_BVSS).unsqueeze(2),
+        torch.from_numpy(mask_BV),
+        torch.from_numpy(positions_BV),
+        seeds_B=torch.tensor(seeds, dtype=torch.int64) if len(seeds) == num_studies else None,
+        indications=tuple(study.indication for study in loaded),
+        changes_B7=torch.tensor(changes) if len(changes) == num_studies else None,
+    )
     if pad_id is None:
-        return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, seeds_B=seeds_B, indications=indications)
+        return batch
     tokens = [study.token_ids or [] for study in loaded]
-    lengths_B = torch.tensor([len(ids) for ids in tokens], dtype=torch.int64)
-    token_ids_BT = torch.full((len(loaded), max(1, int(lengths_B.max()))), pad_id, dtype=torch.int64)
+    lengths = [len(ids) for ids in tokens]
+    token_ids_BT = np.full((num_studies, max(1, *lengths)), pad_id, np.int64)
     for row, ids in enumerate(tokens):
-        token_ids_BT[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
-    reports = tuple(study.report or "" for study in loaded)
-    return Batch(study_ids, images_BV1SS, mask_BV, positions_BV, token_ids_BT, lengths_B, seeds_B, reports, indications)
+        token_ids_BT[row, : len(ids)] = ids
+    batch.token_ids_BT, batch.lengths_B = torch.from_numpy(token_ids_BT), torch.tensor(lengths, dtype=torch.int64)
+    batch.reports = tuple(study.report or "" for study in loaded)
+    return batch
 
 
 class BatchLoader:
-    """One rank's training batches from a store, in an order that depends on (seed, epoch) only.
+    """One rank's training batches from a store, in an order that depends on (seed, epoch) only; not finished (see
+    ``collate``).
 
     Step s of an epoch holds studies s * batch_size and following of the epoch's order, cut into micro-batches;
     micro-batch m goes to rank m % num_ranks. Any number of ranks, and a run resumed at any step, see the same global
@@ -307,7 +299,7 @@ class BatchLoader:
         self.rank = rank
         self.num_ranks = num_ranks
         self.skipped: dict[str, str] = {}
-        self._cache = PixelCache(loading.cache_mb * 2**20)
+        self._cache = StudyCache(loading.cache_mb * 2**20)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -324,19 +316,31 @@ class BatchLoader:
         shares = (self._micro_batches(order, step) for step in range(start_step, self.steps_per_epoch))
         if not self.loading.workers:
             for share in shares:
-                yield [batch for chosen in share if (batch := self._batch(chosen, epoch)) is not None]
+                loaded = [self._loaded(chosen, epoch) for chosen in share]
+                yield [batch for studies in loaded if (batch := self._collated(studies)) is not None]
             return
         pool = ThreadPoolExecutor(self.loading.workers, thread_name_prefix="radwright-loading")
-        waiting: deque[list[Future[Batch | None]]] = deque()
+        waiting: deque[list[list[Future[list[LoadedStudy]]]]] = deque()
+
+        def first() -> list[Batch]:
+            parts = [[part.result() for part in micro_batch] for micro_batch in waiting.popleft()]
+            return [batch for part in parts if (batch := self._collated(itertools.chain(*part))) is not None]
+
         try:
             for share in shares:
-                waiting.append([pool.submit(self._batch, chosen, epoch) for chosen in share])
+                waiting.append([self._submit(pool, chosen, epoch) for chosen in share])
                 if sum(map(len, waiting)) > self.loading.batches_ahead:
-                    yield [batch for ready in waiting.popleft() if (batch := ready.result()) is not None]
+                    yield first()
             while waiting:
-                yield [batch for ready in waiting.popleft() if (batch := ready.result()) is not None]
+                yield first()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, pool: Executor, chosen: Sequence[Drawn], epoch: int) -> list[Future[list[LoadedStudy]]]:
+        """Share a micro-batch out over all threads, so that it is there as soon as can be."""
+        size = -(-len(chosen) // self.loading.workers)
+        parts = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+        return [pool.submit(self._loaded, part, epoch) for part in parts]
 
     def _drawn(self, epoch: int) -> list[Drawn]:
         times: Counter[int] = Counter()
@@ -352,45 +356,53 @@ class BatchLoader:
         micro = [list(chosen[start : start + size]) for start in range(0, len(chosen), size)]
         return micro[self.rank :: self.num_ranks]
 
-    def _batch(self, chosen: Sequence[Drawn], epoch: int) -> Batch | None:
-        loaded = [study for index, time in chosen if (study := self._load(index, epoch, time)) is not None]
+    def _collated(self, loaded: Iterable[LoadedStudy]) -> Batch | None:
         pad_id = None if self.tokenizer is None else self.tokenizer.pad_id
-        return collate(loaded, self.image.size_px, pad_id) if loaded else None
+        studies = list(loaded)
+        return collate(studies, self.image.size_px, pad_id) if studies else None
 
-    def _load(self, index: int, epoch: int, time: int) -> LoadedStudy | None:
-        views = self._cache.get(index)
-        study = self.store.study(index, images=views is None)
+    def _loaded(self, chosen: Sequence[Drawn], epoch: int) -> list[LoadedStudy]:
+        """Those of some studies that can be loaded, with their draws of an epoch."""
+        return [
+            self._with_draws(study, epoch, time) for index, time in chosen if (study := self._load(index)) is not None
+        ]
+
+    def _load(self, index: int) -> LoadedStudy | None:
+        if (known := self._cache.get(index)) is not None:
+            return known
+        study = self.store.study(index)
         try:
-            if views is None:
-                views = _study_views(study, self.image, self.loading)
-                self._cache.put(index, views)
-            token_ids = _checked_tokens(study, views, self.tokenizer, self.loading, incomplete=self.incomplete)
+            loaded = load_study(study, self.image, self.loading, tokenizer=self.tokenizer, incomplete=self.incomplete)
         except StudyError as error:
             self.skipped[study.study_id] = str(error)
             return None
+        self._cache.put(index, loaded)
+        return loaded
+
+    def _with_draws(self, study: LoadedStudy, epoch: int, time: int) -> LoadedStudy:
         key, change = draw_key(study.study_id, time), None
         if self.augmentation is not None:
-            change = draw(self.augmentation, seed=self.seed, epoch=epoch, study_id=key)
-        images = [_image(view_pixels, change, self.image) for view_pixels in views[0]]
-        return _loaded(study, images, views[1], token_ids, study_seed(self.seed, epoch, key), self.loading)
+            drawn = draw(self.augmentation, seed=self.seed, epoch=epoch, study_id=key)
+            change = drawn.numbers(self.image.padding)
+        return replace(study, seed=study_seed(self.seed, epoch, key), change=change)
 
 
-class PixelCache:
-    """Decoded and resized pixels within a budget; safe for threads. What is in stays in."""
+class StudyCache:
+    """Loaded studies within a budget; safe for threads. What is in stays in."""
 
     def __init__(self, budget_bytes: int) -> None:
         self._left = budget_bytes
-        self._kept: dict[int, Views] = {}
+        self._kept: dict[int, LoadedStudy] = {}
         self._lock = threading.Lock()
 
-    def get(self, index: int) -> Views | None:
-        """A study's views and positions, or None."""
+    def get(self, index: int) -> LoadedStudy | None:
+        """A study, or None."""
         return self._kept.get(index)
 
-    def put(self, index: int, views: Views) -> None:
-        """Keep a study's views while there is room."""
-        num_bytes = sum(pixels.nbytes for pixels in views[0])
+    def put(self, index: int, study: LoadedStudy) -> None:
+        """Keep a study while there is room for it."""
+        num_bytes = sum(pixels.nbytes for pixels in study.images) + _TOKEN_BYTES * len(study.token_ids or [])
         with self._lock:
             if index not in self._kept and num_bytes <= self._left:
-                self._kept[index] = views
+                self._kept[index] = study
                 self._left -= num_bytes

@@ -1,7 +1,8 @@
 """Small random changes of the training images that leave the report true: never a flip, never a crop.
 
 A mirrored radiograph contradicts "left" and "right" in its report, and a crop can remove what the report describes.
-All views of a study share one draw.
+All views of a study share one draw. Drawn here, made in ``radwright.imaging.tensor`` on the network's device: warping
+takes a host longer than everything else that loading does with an image once it is decoded.
 """
 
 from __future__ import annotations
@@ -10,13 +11,9 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 from pydantic import Field
 
 from radwright.config import Config
-from radwright.imaging.decode import Pixels
 
 
 class AugmentationConfig(Config):
@@ -54,6 +51,10 @@ class Draw:
     gain: float
     gamma: float
 
+    def numbers(self, padding: float) -> tuple[float, ...]:
+        """A row of ``Batch.changes_B7``; ``padding`` is the brightness in [0, 1] of what comes in from outside."""
+        return (self.angle, self.shift_x, self.shift_y, self.scale, self.gain, self.gamma, padding)
+
 
 def draw(config: AugmentationConfig, *, seed: int, epoch: int, study_id: str) -> Draw:
     """The draw of a study in an epoch: a function of (seed, epoch, study id), never of process, order or batch."""
@@ -67,35 +68,3 @@ def draw(config: AugmentationConfig, *, seed: int, epoch: int, study_id: str) ->
         gain=1 + config.gain * units[4],
         gamma=1 + config.gamma * units[5],
     )
-
-
-def augment(pixels_SS: Pixels, change: Draw, *, padding: float) -> npt.NDArray[np.float32]:
-    """Apply one draw.
-
-    Args:
-        pixels_SS: uint8 or uint16, (S, S).
-        change: the study's draw.
-        padding: brightness in [0, 1] of what comes in from outside.
-
-    Returns:
-        Float32 (S, S) in [0, 1]: clip(gain * warped ** gamma).
-    """
-    full_scale = np.float32(np.iinfo(pixels_SS.dtype).max)
-    image = Image.fromarray(pixels_SS if pixels_SS.dtype == np.uint8 else pixels_SS.astype(np.float32))
-    warped = image.transform(
-        image.size,
-        Image.Transform.AFFINE,
-        _inverse_affine(change, image.width),
-        resample=Image.Resampling.BILINEAR,
-        fillcolor=round(padding * float(full_scale)),
-    )
-    unit = np.asarray(warped, dtype=np.float32) / full_scale
-    return np.asarray(np.clip(change.gain * unit**change.gamma, 0, 1), dtype=np.float32)
-
-
-def _inverse_affine(change: Draw, side: int) -> tuple[float, float, float, float, float, float]:
-    """Output pixel -> input pixel, about the centre: x_in = R(angle) (x_out - shift) / scale."""
-    cosine, sine = math.cos(change.angle) / change.scale, math.sin(change.angle) / change.scale
-    centre = side / 2
-    x, y = centre + change.shift_x * side, centre + change.shift_y * side
-    return (cosine, -sine, centre - cosine * x + sine * y, sine, cosine, centre - sine * x - cosine * y)

@@ -88,9 +88,9 @@ class StudyReader:
 
     def batch_of(self, views: Sequence[LoadedStudy]) -> Batch:
         """Loaded studies (at least one) as a batch on the network's device."""
-        batch = collate(views, self.checkpoint.config.image.size_px, None)
+        batch = send(collate(views, self.checkpoint.config.image.size_px, None), self.device)
         batch.images_BV1SS = batch.images_BV1SS.to(self._dtype)
-        return send(batch, self.device)
+        return batch
 
 
 def _cut(studies: Iterable[Study], size: int) -> Iterator[list[Study]]:

@@ -23,6 +23,7 @@ from radwright.data.prepare import read_summary
 from radwright.data.reports import report_text
 from radwright.data.store import PreparedStore
 from radwright.data.studies import Studies
+from radwright.data.transfer import send
 from radwright.errors import ConfigError, OutputError
 from radwright.imaging.config import ImageConfig
 from radwright.inference.checkpoint import CheckpointConfig, build_model, save_checkpoint
@@ -288,7 +289,7 @@ def _plain_batches(run: _Run, image: ImageConfig, studies: Studies) -> Iterator[
         batch_size=64,
     )
     for batches in loader.steps(0):
-        yield from (batch.to(run.engine.device) for batch in batches)
+        yield from (send(batch, run.engine.device) for batch in batches)
 
 
 def _fingerprint(run: _Run, stage: StageConfig, studies: Studies, model: nn.Module) -> dict[str, Any]:

@@ -18,8 +18,8 @@ class Fed:
     """The micro-batches of one step.
 
     Attributes:
-        host: where they were made: what is counted there waits for no device.
-        device: on the device.
+        host: as they were made: what is counted there waits for no device.
+        device: on the device, finished.
     """
 
     host: Sequence[Batch]
@@ -34,7 +34,7 @@ def feed(steps: Generator[Sequence[Batch], None, None], device: torch.device) ->
     with closing(steps):
         if device.type != "cuda":
             for micro_batches in steps:
-                yield Fed(micro_batches, [batch.to(device) for batch in micro_batches])
+                yield Fed(micro_batches, [send(batch, device) for batch in micro_batches])
             return
 
         def fetch() -> Fed | None:
