@@ -26,21 +26,22 @@ def test_shared_weights_equal_one_process(
     processes: ForkServerContext, tmp_path: Path, micro: int, changes: dict[str, Any]
 ) -> None:
     """With dropout, averages, clipping by norm and by value, weights that few studies use or none, a rank without any
-    (micro 8), and a scalar, which cannot be cut."""
+    (micro 8), a scalar, which cannot be cut, and a weight that lies in two layers."""
     changes = {**changes, "micro_batch_size": micro}
-    options = {"dropout": 0.2, "scalar": True}
+    options = {"dropout": 0.2, "scalar": True, "tied": True}
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
     train_and_store(one, changes, options)
     run_ranks(processes, two, changes, options, engine=SHARED)
     expected, first, second = weights(one), weights(two), weights(two, "final1.pt")
-    fresh = training_toy.ToyObjective(scalar=True).state_dict()
+    fresh = training_toy.ToyObjective(scalar=True, tied=True).state_dict()
     for name, tensor in expected.items():
         if name == "seen":  # a running statistic: each rank's own between validations
             continue
         torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-12)
         assert torch.equal(first[name], second[name]), name
+        assert torch.equal(first["tied.weight"], first["embedding.weight"])
         if name.startswith("never"):
             assert torch.equal(first[name], fresh[name])
     for ours, theirs in zip(records(two), records(one), strict=True):
@@ -54,7 +55,7 @@ def test_shared_weights_equal_one_process(
 def test_stopped_in_one_way_and_resumed_in_another(processes: ForkServerContext, tmp_path: Path) -> None:
     """One process, shared weights of two, whole weights of two, shared ones of three: one undisturbed run."""
     changes = {"micro_batch_size": 2, "ema": {"decay": 0.9}, "epochs": 4}
-    options = {"dropout": 0.2, "scalar": True, "resume": True}
+    options = {"dropout": 0.2, "scalar": True, "tied": True, "resume": True}
     whole, moved = tmp_path / "whole", tmp_path / "moved"
     whole.mkdir()
     moved.mkdir()
@@ -76,3 +77,16 @@ def test_a_loss_that_is_not_finite_ends_all_ranks(processes: ForkServerContext, 
 
 def test_weights_of_two_precisions_are_refused(processes: ForkServerContext, tmp_path: Path) -> None:
     run_ranks(processes, tmp_path, {}, {"mixed": True}, engine=SHARED, exit_code=1)
+
+
+def test_a_frozen_part_of_another_precision_is_no_hindrance(processes: ForkServerContext, tmp_path: Path) -> None:
+    """As a language model in bfloat16 under adapters in float32."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    changes, options = {"frozen": ["other", "embedding"]}, {"mixed": True}
+    train_and_store(one, changes, options)
+    run_ranks(processes, two, changes, options, engine=SHARED)
+    for name, tensor in weights(one).items():
+        if name != "seen":
+            torch.testing.assert_close(weights(two)[name], tensor, rtol=0, atol=1e-12)

@@ -64,8 +64,8 @@ class ToyBatches:
 class ToyObjective(nn.Module):
     """Two terms with different denominators; ``rare`` is used by some studies only, ``never`` by none.
 
-    With ``scalar`` a weight without dimensions, with ``mixed`` one of another precision; the images of study ``poison``
-    make the loss infinite.
+    With ``scalar`` a weight without dimensions, with ``mixed`` one of another precision, with ``tied`` a layer whose
+    weight is the embedding's; the images of study ``poison`` make the loss infinite.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class ToyObjective(nn.Module):
         dtype: torch.dtype = torch.float64,
         scalar: bool = False,
         mixed: bool = False,
+        tied: bool = False,
         poison: int | None = None,
     ) -> None:
         super().__init__()
@@ -89,6 +90,9 @@ class ToyObjective(nn.Module):
         self.embedding = nn.Embedding(6, 8, dtype=dtype)
         self.scale = nn.Parameter(torch.ones((), dtype=dtype)) if scalar else None
         self.other = nn.Linear(2, 2, dtype=torch.float32) if mixed else None
+        self.tied = nn.Linear(8, 6, bias=False, dtype=dtype) if tied else None
+        if self.tied is not None:
+            self.tied.weight = self.embedding.weight
         self.poison = poison
         self.register_buffer("seen", torch.zeros(()))
         self.delay_s = 0.0
@@ -109,6 +113,8 @@ class ToyObjective(nn.Module):
             h = h / 0.0
         words = (batch.lengths_B * (self.head(h).squeeze(1) - x.mean(1)).square()).sum()
         images = (h.mean(1) - x[:, 0]).square().sum()
+        if self.tied is not None:
+            words = words + self.tied(h).square().sum()
         rare = [int(name[1:]) % 11 == 0 for name in batch.study_ids]
         if any(rare):
             images = images + self.rare(h[torch.tensor(rare)]).square().sum()
