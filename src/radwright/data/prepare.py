@@ -7,7 +7,7 @@ splits) stops before any work.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,16 +215,14 @@ def _refusals(references: Sequence[StudyReference]) -> list[tuple[str, str] | No
 
     None for the further references of a study that names several patients: it is skipped once, not once per row.
     """
-    patients: dict[str, set[str]] = {}
-    for reference in references:
-        patients.setdefault(reference.study_id, set()).add(reference.patient_id)
+    patients = _by_key((reference.study_id, reference.patient_id) for reference in references)
     seen: set[str] = set()
     refusals: list[tuple[str, str] | None] = []
     for reference in references:
         study_id = reference.study_id
-        if len(patients[study_id]) > 1 and study_id in seen:
+        if study_id in patients and study_id in seen:
             refusals.append(None)
-        elif len(patients[study_id]) > 1:
+        elif study_id in patients:
             named = ", ".join(sorted(patients[study_id]))
             refusals.append(("two patients", f"study {study_id}: names two patients: {named}"))
         elif study_id in seen:
@@ -235,12 +233,19 @@ def _refusals(references: Sequence[StudyReference]) -> list[tuple[str, str] | No
     return refusals
 
 
+def _by_key(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """The values of each key that has several; of all others, which may be millions, no set is made."""
+    first: dict[str, str] = {}
+    several: dict[str, set[str]] = {}
+    for key, value in pairs:
+        if (known := first.setdefault(key, value)) != value:
+            several.setdefault(key, {known}).add(value)
+    return several
+
+
 def _patients_across_splits(tasks: Sequence[Task], num_examples: int = 5) -> dict[str, Any]:
-    splits: dict[str, set[str]] = {}
-    for task in tasks:
-        if not task.refusal:
-            splits.setdefault(patient_of(task.reference), set()).add(task.split)
-    found = {patient: sorted(names) for patient, names in splits.items() if len(names) > 1}
+    splits = _by_key((patient_of(task.reference), task.split) for task in tasks if not task.refusal)
+    found = {patient: sorted(names) for patient, names in splits.items()}
     if not any(task.reference.patient_id for task in tasks):
         return {"patients": None, "examples": {}}  # 0 would claim what nobody can know
     return {"patients": len(found), "examples": dict(list(found.items())[:num_examples])}
