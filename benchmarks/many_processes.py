@@ -114,7 +114,7 @@ def main() -> None:
     for way in WAYS:
         command = [sys.executable, str(Path(__file__).resolve()), "--part", json.dumps(way)]
         command += ["--rounds", str(arguments.rounds), *(["--tiny"] if arguments.tiny else [])]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(done.stdout.strip().splitlines()[-1])
         ways.append(found | {"sent_mb": round(exchanged_mb(found), 1)})
