@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 KILLS = 20
 STUDIES = "size_px: 48\nnum_studies: {train: 120, tune: 4, val: 2, test: 74}\n"
 SMALL_SHARDS = (
-    "from radwright.data import writing; writing.SHARD_STUDIES = 8; from radwright.cli.main import main; main()"
+    "from radwright.data import writing; assert writing.SHARD_REFERENCES; writing.SHARD_REFERENCES = 8; "
+    "from radwright.cli.main import main; main()"
 )
 """The command line with shards of 8 studies, so that a store of 200 has something to go on from."""
 LIMIT_S = 120
