@@ -84,6 +84,11 @@ def test_drafts_are_the_networks_own(exported: tuple[Checkpoint, Path], strategy
         assert [each.score for each in found] == pytest.approx([each.score for each in expected], abs=1e-3)
 
 
+def test_others_may_read_it_as_any_new_folder(exported: tuple[Checkpoint, Path], tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    assert exported[1].stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 def test_a_predictor_takes_it_and_streams(exported: tuple[Checkpoint, Path]) -> None:
     checkpoint, folder = exported
     decoding = DecodingConfig(strategy=Greedy(), max_tokens=12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,53 @@ def test_another_job_is_not_continued(here: HereCluster, checkpoint: Path, store
     with pytest.raises(OutputError, match=r"not empty \(it holds thesis.tex\)"):
         draft_on_cluster(DraftingRequest(checkpoint), Inputs((store,)), tmp_path / "e", PIECES)
     assert not here.seen[4:]
+
+
+def test_where_the_same_weights_and_the_same_store_lie_does_not_matter(
+    here: HereCluster, checkpoint: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.num_answers = 1
+    with pytest.raises(Killed):
+        draft_on_cluster(DraftingRequest(checkpoint), Inputs((store,)), tmp_path / "d", PIECES)
+    here.num_answers = None
+    for place, elsewhere in ((checkpoint, "c"), (store, "s")):
+        shutil.copytree(place, tmp_path / elsewhere)
+    monkeypatch.chdir(tmp_path)
+    summary = draft_on_cluster(DraftingRequest(Path("c")), Inputs((Path("s"),)), Path("d"), PIECES)
+    assert summary.num_resumed > 0
+    assert len(rows_of(tmp_path / "d")) == 10
+
+
+def test_loose_images_of_another_folder_are_another_job(
+    here: HereCluster, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        [view] = generate_study(PHANTOM, "train", number).study().views[:1]
+        (tmp_path / str(number) / "one.png").write_bytes(view.image.read())
+    monkeypatch.chdir(tmp_path)
+    draft_on_cluster(DraftingRequest(checkpoint), Inputs((Path("0"),)), Path("d"), PIECES)
+    draft_on_cluster(DraftingRequest(checkpoint), Inputs((tmp_path / "0",)), Path("d"), PIECES)
+    assert len(here.seen) == 1
+    with pytest.raises(OutputError, match="another inputs"):
+        draft_on_cluster(DraftingRequest(checkpoint), Inputs((Path("1"),)), Path("d"), PIECES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"address": "127.0.0.1:1"}, "no Ray cluster can be had at 127.0.0.1:1"),
+        ({"address": "ray://127.0.0.1:1"}, "no Ray cluster can be had at ray://127.0.0.1:1"),
+        ({"cpus": 4096}, "cluster.cpus = 4096: this machine has"),
+    ],
+)
+def test_a_cluster_that_cannot_be_had_leaves_no_job_behind(
+    settings: dict[str, Any], said: str, checkpoint: Path, store: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match=said):
+        draft_on_cluster(DraftingRequest(checkpoint), Inputs((store,)), tmp_path / "d", ClusterConfig(**settings))
+    assert not (tmp_path / "d").exists() or not list((tmp_path / "d").iterdir())
 
 
 def test_a_changed_piece_size_changes_no_job_under_way(

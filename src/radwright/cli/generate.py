@@ -157,11 +157,7 @@ def _on_cluster(request: DraftingRequest, inputs: Inputs, out: str, cluster: Clu
     from radwright.scale.drafting import draft_on_cluster
 
     with progress_bar("drafting", total=None) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.progress.update(bar.task, completed=done, total=total)
-
-        summary = draft_on_cluster(request, inputs, place_of(out), cluster, on_progress=show)
+        summary = draft_on_cluster(request, inputs, place_of(out), cluster, on_progress=bar.show)
     return {"out": out, **summary.plain(), "all_skipped": f"the column skipped of {out}"}
 
 

@@ -77,7 +77,7 @@ def prepare(
     with progress_bar("preparing", total=None) as bar:
 
         def show(done: int, total: int, skipped: int) -> None:
-            bar.progress.update(bar.task, completed=done, total=total)
+            bar.show(done, total)
 
         summary = prepare_store(place, out, config, on_progress=show, write=write)
     if as_json:

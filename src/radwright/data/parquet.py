@@ -95,7 +95,12 @@ def find_parquet(path: Place) -> list[ParquetFile]:
     """
     system, root = filesystem(path)
     try:
-        names = [root] if system.isfile(root) else sorted(system.find(root))
+        is_file = system.isfile(root)
+        if not is_file and last_part(path).lower().endswith(".parquet"):
+            is_file = system.info(root)["type"] == "file"  # says why it cannot be had, which `isfile` does not
+        names = [root] if is_file else sorted(system.find(root))
+    except FileNotFoundError:
+        names = []
     except Exception as error:  # every protocol has errors of its own
         raise SourceError(f"{path}: cannot be listed: {error}") from error
     names = [name for name in names if name.lower().endswith(".parquet")]

@@ -85,6 +85,8 @@ def draft_to_file(
     """
     partial = out.with_name(out.name + ".partial")
     if out.exists() and not _is_copy(out, partial):
+        if not out.is_file():
+            raise OutputError(f"{out}: is no file that drafts could go into (a folder, a device); choose another --out")
         raise OutputError(f"{out}: exists already; choose another --out, or remove it")
     identity = json.loads(json.dumps(identity))
     done = _resume(partial, identity)

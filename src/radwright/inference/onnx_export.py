@@ -91,11 +91,18 @@ def export_onnx(
             exported = _export(checkpoint, model, work, batches, int8=int8, tell=tell)
             if folder.is_dir():
                 folder.rmdir()
+            work.chmod(0o777 & ~_umask())  # as any new folder: `mkdtemp` keeps others out
             os.replace(work, folder)
             sync(folder.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Exported(folder, *exported)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _export(

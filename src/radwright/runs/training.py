@@ -230,6 +230,8 @@ def _train_stage(run: _Run, stage: StageConfig) -> dict[str, Any]:
         fingerprint=_fingerprint(run, stage, studies, model),
     )
     resume = engine.broadcast((folder / STATE_FILE).exists())
+    if engine.is_main and not resume and (folder / "metrics.jsonl").exists():
+        hooks[0].message("an earlier call ended before its first saved state: training starts from the beginning")
     summary = trainer.fit(resume=resume).plain()
     summary["num_weights"] = sum(parameter.numel() for parameter in model.parameters())
     summary["num_trained_weights"] = sum(p.numel() for p in model.parameters() if p.requires_grad)

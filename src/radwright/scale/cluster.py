@@ -11,7 +11,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import signal
+import socket
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -23,6 +27,8 @@ from radwright.config import Config
 from radwright.errors import ConfigError, OutputError, RadwrightError, require
 
 _ERROR = "radwright_error"
+_ADDRESS = re.compile(r"(ray://)?(?P<host>[^:/]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
+_REACHED_WITHIN_S = 10
 _RETRIES = 3
 """How often a piece goes to another worker when its own has died."""
 
@@ -70,6 +76,9 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         own = self.config.address is None
+        if own and self.config.cpus > _num_cores():
+            raise ConfigError(f"cluster.cpus = {self.config.cpus}: this machine has {_num_cores()}")
+        _require_reachable(self.config.address)
         # Ray tells of dead workers on stdout, where a command's answer belongs.
         self._printing = contextlib.redirect_stdout(sys.stderr)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -79,6 +88,7 @@ class Cluster:
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         cores = {"num_cpus": max(_num_cores(), (self.config.workers or 1) * self.config.cpus)} if own else {}
         self._printing.__enter__()
+        self._terminated = _end_on_sigterm()
         try:
             self._ray.init(
                 address="local" if own else self.config.address,
@@ -88,13 +98,15 @@ class Cluster:
                 **cores,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            self._printing.__exit__(None, None, None)
+            self._let_go()
             where = self.config.address or "this machine"
             raise ConfigError(f"cluster.address: no Ray cluster can be had at {where}: {error}") from error
+        _end_on_sigterm()  # Ray has put its own way in place, which ends in a dump of its stack
         try:
             total = self._ray.cluster_resources()
             self.gpus = self._gpus(total)
-            self.num_workers = self.config.workers or self._most_workers(total)
+            most = self._most_workers(total)
+            self.num_workers = self.config.workers or most
         except BaseException:
             self.__exit__()
             raise
@@ -102,7 +114,12 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._printing.__exit__(None, None, None)
+        if self._terminated is not None:
+            signal.signal(signal.SIGTERM, self._terminated)
 
     def run(self, worker: type[Worker], arguments: Sequence[Any], pieces: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
         """Have every piece done; the answers as they come, in any order.
@@ -184,6 +201,32 @@ class Guarded:
             return {_ERROR: "", "message": "", **self._worker(piece)}
         except RadwrightError as error:
             return {_ERROR: type(error).__name__, "message": str(error)}
+
+
+def _require_reachable(address: str | None) -> None:
+    """Ray itself would try for minutes, and name another address.
+
+    Raises:
+        ConfigError: nobody listens at an address of host and port.
+    """
+    named = _ADDRESS.fullmatch(address or "")
+    if named is None:
+        return
+    try:
+        socket.create_connection((named["host"], int(named["port"])), timeout=_REACHED_WITHIN_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cluster.address: no Ray cluster can be had at {address}: {error}") from error
+
+
+def _end_on_sigterm() -> Any:
+    """Make a SIGTERM, which schedulers send, what Ctrl-C is; what was in force before, None where it cannot be had."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    return signal.signal(signal.SIGTERM, interrupt)
 
 
 def _num_cores() -> int:

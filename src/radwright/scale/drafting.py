@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -133,24 +133,31 @@ def draft_on_cluster(
         )
     drafting = Drafting.open(replace(request, device="cpu"))  # for what it is, not to draft with
     studies = inputs.absolute().find()
-    identity = {**drafting.identity(inputs), "studies": digest_of(studies), "num_studies": len(studies)}
+    identity = {**drafting.identity(inputs.absolute()), "studies": digest_of(studies), "num_studies": len(studies)}
+    # Where the same weights and the same store lie is another matter for every machine.
+    for place in ("checkpoint", *(["inputs"] if isinstance(studies, StoredStudies) else [])):
+        del identity[place]
     folder = OutputFolder(out.resolve() if isinstance(out, Path) else out)
-    pieces = _begin(folder, identity, studies, cluster)
     names = folder.names()
+    job = _job(folder, names, identity, len(studies), cluster)
+    pieces = cut(len(studies), job["piece_size"], studies.ends if isinstance(studies, ParquetStudies) else ())
     missing = [piece for piece in pieces if part_name(piece.number) not in names]
     done = num_resumed = len(studies) - sum(map(len, missing))
     on_progress(done, len(studies))
     calibrating = drafting.calibrating()
-    num_workers, started = 0, time.monotonic()
+    num_workers, seconds = 0, 0.0
     if missing:
         arguments = (_elsewhere(request, cluster), studies, folder.place)
         with Cluster(cluster, takes_gpus=request.device in {"auto", "cuda"} and request.onnx is None) as joined:
             num_workers = min(joined.num_workers, len(missing))
+            if JOB not in names:
+                folder.write(JOB, json_line(job))
+            started = time.monotonic()
             for answer in joined.run(DraftingWorker, arguments, [asdict(piece) for piece in missing]):
                 calibrating.num_found += answer["num_calibrated"]
                 done += answer["num_studies"]
                 on_progress(done, len(studies))
-    seconds = time.monotonic() - started
+            seconds = time.monotonic() - started
     num_reports, num_unfinished, skipped = _count(folder, pieces)
     left_out = [Skipped(*entry) for entry in skipped]
     summary = ScaledSummary(
@@ -195,12 +202,15 @@ def digest_of(studies: Sequence[Study]) -> str:
     return digest.hexdigest()
 
 
-def _begin(
-    folder: OutputFolder, identity: Mapping[str, Any], studies: Sequence[Study], cluster: ClusterConfig
-) -> list[Piece]:
-    """The job's pieces, as the folder's job file has them; it is written where the folder is empty."""
+def _job(
+    folder: OutputFolder, names: Collection[str], identity: Mapping[str, Any], num_studies: int, cluster: ClusterConfig
+) -> dict[str, Any]:
+    """The job that the folder has, or a new one for an empty folder: its identity, and studies per piece.
+
+    Raises:
+        OutputError: the folder holds another job, or other files.
+    """
     identity = json.loads(json.dumps(identity))
-    names = folder.names()
     if JOB in names:
         job = json.loads(folder.read(JOB))
         if different := [name for name in identity if job["identity"].get(name) != identity[name]]:
@@ -208,13 +218,10 @@ def _begin(
                 f"{folder.place}: holds a job with another {' and '.join(different)}; choose another --out, or go on "
                 "with that job's own command"
             )
-    elif names:
+        return dict(job)
+    if names:
         raise OutputError(f"{folder.place}: is not empty (it holds {min(names)}); choose another --out")
-    else:
-        job = {"identity": identity, "piece_size": cluster.piece_size or piece_size(len(studies))}
-        folder.write(JOB, json_line(job))
-    ends = studies.ends if isinstance(studies, ParquetStudies) else ()
-    return cut(len(studies), job["piece_size"], ends)
+    return {"identity": identity, "piece_size": cluster.piece_size or piece_size(num_studies)}
 
 
 def _row(outcome: Report | Skipped, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -213,8 +213,8 @@ class Engine:
                 raise
             raise TrainingError(
                 f"process {self.rank} of {self.num_ranks} has lost another one, which was killed, failed or cannot be "
-                "reached (its own message says why, if it had time for one). The same command goes on from the saved "
-                "state, with any number of processes (engine.processes)"
+                "reached (its own message says why, if it had time for one). The same command goes on from the last "
+                "saved state, from the start where there was none yet, with any number of processes (engine.processes)"
             ) from error
 
     def sum(self, values: Sequence[float]) -> list[float]:
