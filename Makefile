@@ -19,7 +19,7 @@ test: $(VENV)/.dev lint
 test-slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
-# Every benchmark of benchmarks/, tables and all, into bench/; about an hour on one core.
+# Every benchmark of benchmarks/, tables and all, into bench/; about forty minutes on one core.
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench.py --out bench
 
