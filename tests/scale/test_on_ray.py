@@ -86,11 +86,16 @@ def test_generate_on_ray_killed_at_moments_of_its_own(checkpoint: Path, tmp_path
     subprocess.run(command(*start, tmp_path / "s", "--workers", 2), check=True, capture_output=True)
     words = command("generate", checkpoint, tmp_path / "s", "--out", tmp_path / "d", "--engine", "ray", "--json")
     words += ["--cluster", "piece_size=40", "--cluster", "workers=2"]
-    for wanted in (2, 9):
-        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    for wanted, sent in ((2, signal.SIGKILL), (5, signal.SIGTERM), (9, signal.SIGKILL)):
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             while len(list((tmp_path / "d").glob("part-*"))) < wanted and process.poll() is None:
                 time.sleep(0.02)
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(sent)
+            said = process.communicate()[1]
+        if sent == signal.SIGTERM:  # what schedulers send is what Ctrl-C is
+            assert process.returncode == 130
+            assert said.rstrip().endswith("interrupted; run the same command again to resume")
+            assert "SIGTERM received" not in said
     begun = len(list((tmp_path / "d").glob("part-*")))
     assert 9 <= begun < 30
     summary = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
